@@ -1,0 +1,189 @@
+//! Where state and messages live: spaces with a [`Store`] and [`Queue`]s, on one of several engines.
+//!
+//! An [`Engine`] is opened by URL: `memory:`, `file:PATH` or `nats://HOST`. All engines keep one contract, which the suite in
+//! `testing::conformance` holds them to; whoever is above this room does not know which one is below. This room does not know
+//! what the bytes mean.
+
+mod key;
+mod queue;
+mod store;
+
+pub use key::{Key, MAX_KEY_BYTES, Name, NameError, Prefix};
+pub use queue::{Delivery, Headers, Message, Published, Pull, Queue, QueueOptions, Settle};
+pub use store::{
+    Capabilities, Change, Check, Commit, Committed, Entry, Expect, KeyInfo, Outgoing, PutOptions, Rejection, Revision, Store,
+    StoreError, Timer, Write, WriteOp,
+};
+
+use crate::time::{Clock, unique};
+use async_trait::async_trait;
+use std::{collections::HashMap, fmt, sync::Arc};
+use tokio::sync::Mutex;
+
+/// Opens the stores and queues of one engine. Implemented by each engine, and by whoever brings another one.
+#[async_trait]
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// Opens the store of a space, and creates it when it is not there. Never changes one that is.
+    async fn store(&self, space: &Name) -> Result<Arc<dyn Store>, StoreError>;
+
+    /// Opens a queue of a space, and creates it when it is not there. Never changes one that is: other options than it was
+    /// created with are [`Rejection::InvalidOption`].
+    async fn queue(&self, space: &Name, name: &Name, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError>;
+}
+
+/// A place for durable state.
+///
+/// ```
+/// # tokio_test();
+/// # fn tokio_test() { tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use anabranch::engine::{Engine, Expect, Key, PutOptions};
+///
+/// let engine = Engine::open("memory:").await?;
+/// let space = engine.space("shop").await?;
+/// let key = Key::new("greeting")?;
+/// let revision = space.store().put(&key, "hello".into(), Expect::Absent, PutOptions::default()).await?;
+/// assert_eq!(space.store().get(&key).await?.unwrap().revision, revision);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap() }
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    backend: Arc<dyn Backend>,
+    clock: Clock,
+    instance: String,
+    /// One space object a name, so that everyone in the process shares its watches.
+    spaces: Mutex<HashMap<Name, Space>>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("backend", &self.shared.backend).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens the engine that a URL names.
+    ///
+    /// - `memory:` keeps everything in this process and forgets it with the last handle; each call opens another one.
+    /// - `file:PATH` keeps everything in one file, which one process can have open at a time.
+    /// - `nats://HOST[:PORT][,HOST...]` is a NATS server, or a cluster, with JetStream; options follow as a query, see
+    ///   `engine::nats`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Url`] says what a URL looks like; [`OpenError::Store`] why the engine behind a good one could not be opened.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        Self::open_with(url, Clock::system()).await
+    }
+
+    /// Opens an engine that takes its time from `clock`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_with(url: &str, clock: Clock) -> Result<Self, OpenError> {
+        let backend: Arc<dyn Backend> = match url.split_once(':') {
+            _ => return Err(OpenError::Url(url.to_owned())),
+        };
+        Ok(Self::of(backend, clock))
+    }
+
+    /// Wraps an engine of your own.
+    #[must_use]
+    pub fn of(backend: Arc<dyn Backend>, clock: Clock) -> Self {
+        let instance = unique(&clock);
+        Self { shared: Arc::new(Shared { backend, clock, instance, spaces: Mutex::default() }) }
+    }
+
+    /// Opens a space, and creates it when it is not there. Two spaces never see each other's keys, messages or timers.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::Name`] for a name that is not valid, otherwise what the engine says.
+    pub async fn space(&self, name: impl Into<String>) -> Result<Space, StoreError> {
+        let name = Name::new(name)?;
+        let mut spaces = self.shared.spaces.lock().await;
+        if let Some(space) = spaces.get(&name) {
+            return Ok(space.clone());
+        }
+        let space = Space {
+            store: self.shared.backend.store(&name).await?,
+            backend: Arc::clone(&self.shared.backend),
+            name: name.clone(),
+            clock: self.shared.clock.clone(),
+            instance: self.shared.instance.as_str().into(),
+        };
+        spaces.insert(name, space.clone());
+        Ok(space)
+    }
+}
+
+/// One application's corner of an engine: a store, and queues beside it that a commit can reach.
+#[derive(Debug, Clone)]
+pub struct Space {
+    name: Name,
+    store: Arc<dyn Store>,
+    backend: Arc<dyn Backend>,
+    clock: Clock,
+    instance: Arc<str>,
+}
+
+impl Space {
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Returns its store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Returns the clock that the engine was opened with.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Identifies this opening of the engine: on an engine that one process has for itself, whatever another instance owned is
+    /// free.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Puts another store in front of this one's, such as one that injects faults.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// Opens a queue, and creates it when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::Name`] for a name that is not valid, [`Rejection::InvalidOption`] when the queue exists with other options,
+    /// otherwise what the engine says.
+    pub async fn queue(&self, name: impl Into<String>, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError> {
+        self.backend.queue(&self.name, &Name::new(name)?, options).await
+    }
+}
+
+/// Why an engine could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The URL names no engine that this build has.
+    #[error("`{0}` names no engine: write `memory:`, `file:PATH`, or `nats://HOST` (with the feature `nats`)")]
+    Url(String),
+    /// The engine could not be opened.
+    #[error("the engine could not be opened")]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,8 @@
+//! Durable DAG workflows on one dependency, NATS JetStream, or on none: the same code runs on an embedded engine.
+
+pub mod codec;
+pub mod engine;
+pub mod error;
+pub mod time;
+
+pub use codec::{CodecError, Payload};
