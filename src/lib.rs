@@ -1,8 +1,10 @@
 //! Durable DAG workflows on one dependency, NATS JetStream, or on none: the same code runs on an embedded engine.
 
 pub mod codec;
+pub mod core;
 pub mod engine;
 pub mod error;
 pub mod time;
 
+pub use self::core::retry::{NodePolicy, RetryPolicy, StopReason};
 pub use codec::{CodecError, Payload};

@@ -1,0 +1,7 @@
+//! Every decision of the library, as plain values: no async, no clock, no randomness, no I/O.
+//!
+//! Whoever performs what is decided here passes the time in and gets effects out. This room imports nothing of ours but
+//! [`Timestamp`](crate::time::Timestamp), so every rule can be tested as a story and explored as a model.
+
+pub mod graph;
+pub mod retry;
