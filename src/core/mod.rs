@@ -4,4 +4,6 @@
 //! [`Timestamp`](crate::time::Timestamp), so every rule can be tested as a story and explored as a model.
 
 pub mod graph;
+pub mod machine;
 pub mod retry;
+pub mod snapshot;

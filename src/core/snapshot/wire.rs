@@ -1,0 +1,309 @@
+//! Snapshots as protobuf bytes, and back.
+//!
+//! Whatever is not understood is a [`DecodeError`], never a default: an unknown status of a newer version must not be read as
+//! "pending".
+
+use super::{
+    Cancel, Failure, FailureKind, NodeState, NodeStatus, Owner, Received, RunStatus, Selected, Snapshot, Source, Stored,
+    StoredKind, Trace, Value, pb,
+};
+use crate::{
+    core::graph::{ArmId, Fingerprint, NodeId},
+    time::Timestamp,
+};
+use bytes::Bytes;
+use prost::Message as _;
+
+const FORMAT: u32 = 1;
+
+/// Bytes are no snapshot that this version understands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// They are no protobuf message of this shape.
+    #[error("the bytes are no snapshot")]
+    Malformed(#[source] prost::DecodeError),
+    /// A newer version of the library wrote them: upgrade this process.
+    #[error("the snapshot has format {found}, and this version reads up to {FORMAT}: upgrade")]
+    Newer {
+        /// Their format.
+        found: u32,
+    },
+    /// A field is missing or has a value that this version does not know.
+    #[error("the snapshot's field `{0}` is missing or unknown")]
+    Field(&'static str),
+}
+
+impl Snapshot {
+    /// Writes the snapshot as protobuf.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        pb::Snapshot::from(self).encode_to_vec().into()
+    }
+
+    /// Reads a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`]; the bytes are to be left as they are, since another version may read them.
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        pb::Snapshot::decode(bytes).map_err(DecodeError::Malformed)?.try_into()
+    }
+}
+
+fn micros(at: Option<Timestamp>) -> i64 {
+    at.map_or(0, Timestamp::as_micros)
+}
+
+fn time(micros: i64) -> Option<Timestamp> {
+    (micros != 0).then(|| Timestamp::from_micros(micros))
+}
+
+fn text(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+impl From<&Snapshot> for pb::Snapshot {
+    fn from(s: &Snapshot) -> Self {
+        Self {
+            format: FORMAT,
+            topology: s.topology.clone(),
+            run: s.run.clone(),
+            fingerprint: Bytes::copy_from_slice(s.fingerprint.as_bytes()),
+            status: pb::RunStatus::from(s.status).into(),
+            epoch: s.epoch,
+            owner: s.owner.clone().map(|Owner { worker, instance }| pb::Owner { worker, instance }),
+            created_at: s.created_at.as_micros(),
+            finished_at: micros(s.finished_at),
+            progressed_at: s.progressed_at.as_micros(),
+            input: Some((&s.input).into()),
+            input_digest: Bytes::copy_from_slice(&s.input_digest),
+            nodes: s.nodes.iter().map(Into::into).collect(),
+            signals: s
+                .signals
+                .iter()
+                .map(|(name, r)| pb::Signal { name: name.clone(), payload: Some((&r.payload).into()), at: r.at.as_micros() })
+                .collect(),
+            cancel: s.cancel.clone().map(|Cancel { reason, at }| pb::Cancel { reason, at: at.as_micros() }),
+            trace: s.trace.clone().map(|Trace { parent, state }| pb::Trace { traceparent: parent, tracestate: state }),
+            source: s.source.clone().map(|Source { queue, sequence, message_id }| pb::Source { queue, sequence, message_id }),
+            reason: s.reason.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl TryFrom<pb::Snapshot> for Snapshot {
+    type Error = DecodeError;
+
+    fn try_from(s: pb::Snapshot) -> Result<Self, DecodeError> {
+        if s.format > FORMAT {
+            return Err(DecodeError::Newer { found: s.format });
+        }
+        if s.format == 0 {
+            return Err(DecodeError::Field("format"));
+        }
+        let nodes = s.nodes.iter().map(NodeState::try_from).collect::<Result<Vec<_>, _>>()?;
+        if nodes.iter().any(|n| n.deps.iter().any(|d| d.index() >= nodes.len())) {
+            return Err(DecodeError::Field("deps"));
+        }
+        let signals = s.signals.into_iter().map(|signal| {
+            let received = Received { payload: value(signal.payload, "signal")?, at: Timestamp::from_micros(signal.at) };
+            Ok((signal.name, received))
+        });
+        Ok(Self {
+            fingerprint: Fingerprint::from_bytes(&s.fingerprint).ok_or(DecodeError::Field("fingerprint"))?,
+            status: pb::RunStatus::try_from(s.status).ok().and_then(run_status).ok_or(DecodeError::Field("status"))?,
+            owner: s.owner.map(|pb::Owner { worker, instance }| Owner { worker, instance }),
+            created_at: Timestamp::from_micros(s.created_at),
+            finished_at: time(s.finished_at),
+            progressed_at: Timestamp::from_micros(s.progressed_at),
+            input: value(s.input, "input")?,
+            input_digest: s.input_digest.as_ref().try_into().map_err(|_| DecodeError::Field("input_digest"))?,
+            signals: signals.collect::<Result<_, _>>()?,
+            cancel: s.cancel.map(|pb::Cancel { reason, at }| Cancel { reason, at: Timestamp::from_micros(at) }),
+            trace: s.trace.map(|pb::Trace { traceparent, tracestate }| Trace { parent: traceparent, state: tracestate }),
+            source: s.source.map(|pb::Source { queue, sequence, message_id }| Source { queue, sequence, message_id }),
+            reason: text(s.reason),
+            topology: s.topology,
+            run: s.run,
+            epoch: s.epoch,
+            nodes,
+        })
+    }
+}
+
+impl From<&NodeState> for pb::Node {
+    fn from(n: &NodeState) -> Self {
+        Self {
+            name: n.name.clone(),
+            kind: match n.kind {
+                StoredKind::Work => pb::NodeKind::Work,
+                StoredKind::Branch => pb::NodeKind::Branch,
+                StoredKind::Wait => pb::NodeKind::Wait,
+            }
+            .into(),
+            deps: n.deps.iter().map(|id| id.0).collect(),
+            status: pb::NodeStatus::from(n.status).into(),
+            attempt: n.attempt,
+            failures: n.failures,
+            crashes: n.crashes,
+            started_at: micros(n.started_at),
+            finished_at: micros(n.finished_at),
+            due_at: micros(n.due_at),
+            deadline: micros(n.deadline),
+            output: n.output.as_ref().map(Into::into),
+            saved: n.saved.as_ref().map(Into::into),
+            error: n.error.as_ref().map(|e| pb::Failure {
+                kind: pb::FailureKind::from(e.kind).into(),
+                message: e.message.clone(),
+                attempt: e.attempt,
+                at: e.at.as_micros(),
+            }),
+            selected: n.selected.as_ref().map(|s| pb::Selected { arm: u32::from(s.arm.0), name: s.name.clone() }),
+            because: n.because.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl TryFrom<&pb::Node> for NodeState {
+    type Error = DecodeError;
+
+    fn try_from(n: &pb::Node) -> Result<Self, DecodeError> {
+        let kind = match n.kind() {
+            pb::NodeKind::Work => StoredKind::Work,
+            pb::NodeKind::Branch => StoredKind::Branch,
+            pb::NodeKind::Wait => StoredKind::Wait,
+            pb::NodeKind::Unspecified => return Err(DecodeError::Field("kind")),
+        };
+        let selected = n.selected.clone().map(|s| {
+            let arm = u16::try_from(s.arm).map_err(|_| DecodeError::Field("selected"))?;
+            Ok(Selected { arm: ArmId(arm), name: s.name })
+        });
+        let error = n.error.clone().map(|e| {
+            let kind = failure_kind(e.kind()).ok_or(DecodeError::Field("error"))?;
+            Ok(Failure { kind, message: e.message, attempt: e.attempt, at: Timestamp::from_micros(e.at) })
+        });
+        Ok(Self {
+            name: n.name.clone(),
+            kind,
+            deps: n.deps.iter().map(|d| NodeId(*d)).collect(),
+            status: pb::NodeStatus::try_from(n.status).ok().and_then(node_status).ok_or(DecodeError::Field("node status"))?,
+            attempt: n.attempt,
+            failures: n.failures,
+            crashes: n.crashes,
+            started_at: time(n.started_at),
+            finished_at: time(n.finished_at),
+            due_at: time(n.due_at),
+            deadline: time(n.deadline),
+            output: n.output.clone().map(|v| value(Some(v), "output")).transpose()?,
+            saved: n.saved.clone().map(|v| value(Some(v), "saved")).transpose()?,
+            error: error.transpose()?,
+            selected: selected.transpose()?,
+            because: text(n.because.clone()),
+        })
+    }
+}
+
+impl From<&Value> for pb::Value {
+    fn from(v: &Value) -> Self {
+        let place = match v {
+            Value::Inline(bytes) => pb::value::Place::Inline(bytes.clone()),
+            Value::Stored(s) => pb::value::Place::Stored(pb::Stored {
+                key: s.key.clone(),
+                chunks: s.chunks,
+                size: s.size,
+                sha256: Bytes::copy_from_slice(&s.sha256),
+            }),
+        };
+        Self { place: Some(place) }
+    }
+}
+
+fn value(value: Option<pb::Value>, field: &'static str) -> Result<Value, DecodeError> {
+    match value.and_then(|v| v.place).ok_or(DecodeError::Field(field))? {
+        pb::value::Place::Inline(bytes) => Ok(Value::Inline(bytes)),
+        pb::value::Place::Stored(pb::Stored { key, chunks, size, sha256 }) => {
+            let sha256 = sha256.as_ref().try_into().map_err(|_| DecodeError::Field(field))?;
+            Ok(Value::Stored(Stored { key, chunks, size, sha256 }))
+        }
+    }
+}
+
+impl From<RunStatus> for pb::RunStatus {
+    fn from(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Running => Self::Running,
+            RunStatus::Suspended => Self::Suspended,
+            RunStatus::Completed => Self::Completed,
+            RunStatus::Errored => Self::Errored,
+            RunStatus::Cancelled => Self::Cancelled,
+            RunStatus::Dead => Self::Dead,
+            RunStatus::Parked => Self::Parked,
+            RunStatus::Stuck => Self::Stuck,
+        }
+    }
+}
+
+fn run_status(status: pb::RunStatus) -> Option<RunStatus> {
+    Some(match status {
+        pb::RunStatus::Unspecified => return None,
+        pb::RunStatus::Running => RunStatus::Running,
+        pb::RunStatus::Suspended => RunStatus::Suspended,
+        pb::RunStatus::Completed => RunStatus::Completed,
+        pb::RunStatus::Errored => RunStatus::Errored,
+        pb::RunStatus::Cancelled => RunStatus::Cancelled,
+        pb::RunStatus::Dead => RunStatus::Dead,
+        pb::RunStatus::Parked => RunStatus::Parked,
+        pb::RunStatus::Stuck => RunStatus::Stuck,
+    })
+}
+
+impl From<NodeStatus> for pb::NodeStatus {
+    fn from(status: NodeStatus) -> Self {
+        match status {
+            NodeStatus::Pending => Self::Pending,
+            NodeStatus::Running => Self::Running,
+            NodeStatus::Suspended => Self::Suspended,
+            NodeStatus::Completed => Self::Completed,
+            NodeStatus::Skipped => Self::Skipped,
+            NodeStatus::Errored => Self::Errored,
+            NodeStatus::Excluded => Self::Excluded,
+        }
+    }
+}
+
+fn node_status(status: pb::NodeStatus) -> Option<NodeStatus> {
+    Some(match status {
+        pb::NodeStatus::Unspecified => return None,
+        pb::NodeStatus::Pending => NodeStatus::Pending,
+        pb::NodeStatus::Running => NodeStatus::Running,
+        pb::NodeStatus::Suspended => NodeStatus::Suspended,
+        pb::NodeStatus::Completed => NodeStatus::Completed,
+        pb::NodeStatus::Skipped => NodeStatus::Skipped,
+        pb::NodeStatus::Errored => NodeStatus::Errored,
+        pb::NodeStatus::Excluded => NodeStatus::Excluded,
+    })
+}
+
+impl From<FailureKind> for pb::FailureKind {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Error => Self::Error,
+            FailureKind::Panic => Self::Panic,
+            FailureKind::Timeout => Self::Timeout,
+            FailureKind::Crash => Self::Crash,
+            FailureKind::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+fn failure_kind(kind: pb::FailureKind) -> Option<FailureKind> {
+    Some(match kind {
+        pb::FailureKind::Unspecified => return None,
+        pb::FailureKind::Error => FailureKind::Error,
+        pb::FailureKind::Panic => FailureKind::Panic,
+        pb::FailureKind::Timeout => FailureKind::Timeout,
+        pb::FailureKind::Crash => FailureKind::Crash,
+        pb::FailureKind::Cancelled => FailureKind::Cancelled,
+    })
+}
