@@ -5,6 +5,11 @@ pub mod core;
 pub mod engine;
 pub mod error;
 pub mod time;
+pub mod topology;
 
 pub use self::core::retry::{NodePolicy, RetryPolicy, StopReason};
 pub use codec::{CodecError, Payload};
+pub use topology::{
+    Arm, BuildError, Choice, Ctx, Disposition, Node, NodeError, NodeResult, NodeResultExt, Optional, Saved, Signal, Topology,
+    TopologyBuilder, TriggerRule, arm,
+};
