@@ -1,0 +1,6 @@
+//! What tests of this crate and of its users stand on: conformance suites, fault injection, virtual time, a real nats-server.
+
+pub mod conformance;
+mod passage;
+
+pub use passage::pass;
