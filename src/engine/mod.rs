@@ -4,6 +4,7 @@
 //! `testing::conformance` holds them to; whoever is above this room does not know which one is below. This room does not know
 //! what the bytes mean.
 
+pub mod embedded;
 mod key;
 mod queue;
 mod store;
@@ -86,6 +87,8 @@ impl Engine {
     /// As [`open`](Self::open).
     pub async fn open_with(url: &str, clock: Clock) -> Result<Self, OpenError> {
         let backend: Arc<dyn Backend> = match url.split_once(':') {
+            Some(("memory", "")) => Arc::new(embedded::Embedded::memory(clock.clone())?),
+            Some(("file", path)) if !path.is_empty() => Arc::new(embedded::Embedded::file(path, clock.clone()).await?),
             _ => return Err(OpenError::Url(url.to_owned())),
         };
         Ok(Self::of(backend, clock))

@@ -1,0 +1,42 @@
+//! Every engine of this crate, held to the one contract.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use anabranch::{
+    engine::Engine,
+    engine_conformance,
+    testing::conformance::{differential, fresh_space},
+};
+use std::borrow::Borrow;
+use tempfile::TempDir;
+
+engine_conformance!(memory, Engine::open("memory:").await.unwrap());
+
+engine_conformance!(file, OnFile::open().await);
+
+/// An engine on a file that goes with it.
+struct OnFile {
+    engine: Engine,
+    _directory: TempDir,
+}
+
+impl OnFile {
+    async fn open() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("anabranch.redb");
+        Self { engine: Engine::open(&format!("file:{}", path.display())).await.unwrap(), _directory: directory }
+    }
+}
+
+impl Borrow<Engine> for OnFile {
+    fn borrow(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_history_has_the_same_outcome_in_memory_and_on_a_file() {
+    let (memory, file) = (Engine::open("memory:").await.unwrap(), OnFile::open().await);
+    for seed in 0..8 {
+        differential(&fresh_space(&memory).await, &fresh_space(&file.engine).await, seed).await;
+    }
+}
