@@ -6,6 +6,8 @@
 
 pub mod embedded;
 mod key;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod queue;
 mod store;
 
@@ -89,6 +91,8 @@ impl Engine {
         let backend: Arc<dyn Backend> = match url.split_once(':') {
             Some(("memory", "")) => Arc::new(embedded::Embedded::memory(clock.clone())?),
             Some(("file", path)) if !path.is_empty() => Arc::new(embedded::Embedded::file(path, clock.clone()).await?),
+            #[cfg(feature = "nats")]
+            Some(("nats" | "tls", _)) => Arc::new(nats::Nats::connect(url, clock.clone()).await?),
             _ => return Err(OpenError::Url(url.to_owned())),
         };
         Ok(Self::of(backend, clock))

@@ -2,5 +2,6 @@
 
 pub mod conformance;
 mod passage;
+pub mod server;
 
 pub use passage::pass;

@@ -1,0 +1,49 @@
+//! What the parts of one space's store share: the connections, the names, and what was seen of the stream.
+
+use super::{
+    ids::{Chain, Chains},
+    link::Link,
+    names::Names,
+    read::Found,
+};
+use crate::engine::Capabilities;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// One space.
+#[derive(Debug)]
+pub(super) struct Core {
+    /// For state: requests and answers only.
+    pub(super) link: Arc<Link>,
+    /// For what the server pushes: a reader that falls behind here does not hold up a write.
+    pub(super) feed: Arc<Link>,
+    pub(super) names: Names,
+    pub(super) replicas: usize,
+    pub(super) capabilities: Capabilities,
+    pub(super) chains: Chains,
+    seen: AtomicU64,
+}
+
+impl Core {
+    pub(super) fn new(link: Arc<Link>, feed: Arc<Link>, names: Names, replicas: usize, capabilities: Capabilities) -> Self {
+        Self { link, feed, names, replicas, capabilities, chains: Chains::default(), seen: AtomicU64::new(0) }
+    }
+
+    /// The newest revision that this store has read or written; a read that is older would go back in time.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Acquire)
+    }
+
+    /// Remembers what was read.
+    pub(super) fn saw(&self, found: &Found) {
+        self.wrote(&found.subject, found.sequence, found.chain());
+    }
+
+    /// Remembers what was written.
+    pub(super) fn wrote(&self, subject: &str, revision: u64, chain: Chain) {
+        self.seen.fetch_max(revision, Ordering::AcqRel);
+        self.chains.remember(subject, revision, chain);
+    }
+}

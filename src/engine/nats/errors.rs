@@ -1,0 +1,105 @@
+//! What the server and the connection can answer, sorted by what it says of a write: done, not done, or not known.
+//!
+//! Codes are taken from the JSON that the server sends, not from the client's error enums: async-nats maps only one of the
+//! two codes of a conflict. Nothing here decides what to do next.
+
+use crate::{
+    engine::{Rejection, StoreError},
+    error::BoxError,
+};
+use async_nats::jetstream::ErrorCode;
+use serde::Deserialize;
+
+/// An error in a JetStream answer.
+#[derive(Debug, Clone, Deserialize, thiserror::Error)]
+#[error("{description} ({err_code})")]
+pub(super) struct ApiError {
+    #[serde(default)]
+    code: u16,
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+impl ApiError {
+    fn is(&self, codes: &[ErrorCode]) -> bool {
+        codes.iter().any(|c| c.0 == self.err_code)
+    }
+
+    /// An expectation did not hold; nothing was stored. The second code comes from replicated streams while another write to
+    /// the subject is in flight.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.is(&[ErrorCode::STREAM_WRONG_LAST_SEQUENCE, ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT])
+    }
+
+    /// There is no such message.
+    pub(super) fn is_absent(&self) -> bool {
+        self.is(&[ErrorCode::NO_MESSAGE_FOUND])
+    }
+
+    /// There is no such stream or consumer.
+    pub(super) fn is_missing(&self) -> bool {
+        self.is(&[ErrorCode::STREAM_NOT_FOUND, ErrorCode::CONSUMER_NOT_FOUND])
+    }
+
+    /// A stream or consumer of this name is there already, and is another one.
+    pub(super) fn is_taken(&self) -> bool {
+        self.is(&[ErrorCode::STREAM_NAME_EXIST, ErrorCode::CONSUMER_ALREADY_EXISTS, ErrorCode::CONSUMER_NAME_EXIST])
+    }
+
+    /// A message id of the batch was seen moments ago; nothing was stored.
+    pub(super) fn is_repeated_id(&self) -> bool {
+        // 10201: in an atomic batch. 10158: a message with this id is being stored at this moment.
+        matches!(self.err_code, 10201 | 10158)
+    }
+
+    /// Nothing was stored, and the same request may well succeed in a moment: elections, overload, an abandoned batch.
+    pub(super) fn is_passing(&self) -> bool {
+        // 10176: the batch is incomplete or was given up. 10210: too many batches are open. 10005: no peers yet.
+        self.code == 503 || matches!(self.err_code, 10176 | 10210 | 10005)
+    }
+}
+
+/// How a request to the server failed.
+#[derive(Debug)]
+pub(super) enum Lapse {
+    /// Nothing has left this process.
+    Away(BoxError),
+    /// Nobody listens: no leader, no such stream. Nothing was done.
+    Deaf,
+    /// It may have arrived, and may still arrive.
+    Lost(BoxError),
+    /// It is larger than the server takes; nothing was sent.
+    TooLarge(BoxError),
+}
+
+impl Lapse {
+    /// What a request that changes nothing says when it failed.
+    pub(super) fn unavailable(self) -> StoreError {
+        match self {
+            Self::Away(source) | Self::Lost(source) => StoreError::Unavailable(source),
+            Self::Deaf => StoreError::Unavailable("no server answers for this stream".into()),
+            Self::TooLarge(source) => Rejection::Refused(source).into(),
+        }
+    }
+}
+
+/// How a request that changes something failed.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The server said no.
+    Api(ApiError),
+    /// The server said nothing.
+    Lapse(Lapse),
+}
+
+/// A refusal that no retry changes.
+pub(super) fn refused(error: ApiError) -> StoreError {
+    if error.is_passing() { StoreError::Unavailable(error.into()) } else { Rejection::Refused(error.into()).into() }
+}
+
+/// What is stored cannot be read; it is left as it is.
+pub(super) fn corrupt(at: &str, source: impl Into<BoxError>) -> StoreError {
+    Rejection::Corrupt { at: at.to_owned(), source: source.into() }.into()
+}

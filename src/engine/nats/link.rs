@@ -1,0 +1,242 @@
+//! One connection, on which every call ends in bounded time.
+//!
+//! The client queues what is published while it is disconnected and delivers it after the caller gave up, and its own
+//! timeouts do not cover the queue. So a call first waits for the connection, and says [`Lapse::Away`] when there was none;
+//! once the client has a request, silence is [`Lapse::Lost`]. The link does not know streams or keys.
+
+use super::{
+    errors::{ApiError, Fault, Lapse},
+    options::Options,
+};
+use crate::{
+    engine::{Rejection, StoreError},
+    time::{Backoff, Clock, Instant},
+};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, connection::State};
+use bytes::Bytes;
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// How often a connection that is away is looked at, beside being told.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How many bytes of the server's limit are left to headers that the engine adds.
+const HEADROOM: usize = 4096;
+
+/// A connection to the servers.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) client: Client,
+    pub(super) clock: Clock,
+    /// How long one request waits for its answer.
+    pub(super) attempt: Duration,
+    /// How long an operation tries.
+    timeout: Duration,
+    /// Counts connections; a change means that what the server sent meanwhile is lost.
+    connects: watch::Receiver<u64>,
+}
+
+impl Link {
+    /// Connects, trying for as long as an operation may take.
+    pub(super) async fn connect(options: &Options, role: &str, clock: Clock) -> Result<Self, StoreError> {
+        let (connected, connects) = watch::channel(0);
+        let connected = Arc::new(connected);
+        let mut patience = Patience::start(&clock, options.timeout);
+        let client = loop {
+            // Boxed, since the future of a handshake is large and every caller's would be.
+            let attempt = Box::pin(connect_options(options, role, &connected).connect(options.servers.clone()));
+            match clock.timeout(patience.left().max(LOOK), attempt).await {
+                Some(Ok(client)) => break client,
+                Some(Err(error)) => match error.kind() {
+                    async_nats::ConnectErrorKind::Authentication
+                    | async_nats::ConnectErrorKind::AuthorizationViolation
+                    | async_nats::ConnectErrorKind::ServerParse => return Err(Rejection::Refused(error.into()).into()),
+                    _ if patience.pause().await => {}
+                    _ => return Err(StoreError::Unavailable(error.into())),
+                },
+                None => return Err(StoreError::Unavailable("no server answered".into())),
+            }
+        };
+        Ok(Self { client, attempt: options.attempt(), timeout: options.timeout, connects, clock })
+    }
+
+    /// The largest value or payload, whatever comes beside it.
+    pub(super) fn max_value(&self) -> usize {
+        self.client.max_payload().saturating_sub(HEADROOM)
+    }
+
+    /// Starts the time that an operation may take.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::start(&self.clock, self.timeout)
+    }
+
+    /// Tells each time the connection was made anew.
+    pub(super) fn connects(&self) -> watch::Receiver<u64> {
+        let mut connects = self.connects.clone();
+        connects.mark_unchanged();
+        connects
+    }
+
+    /// Waits until there is a connection, at most for one attempt.
+    pub(super) async fn connected(&self) -> Result<(), Lapse> {
+        let mut changed = self.connects.clone();
+        let until = self.clock.instant() + self.attempt;
+        while self.client.connection_state() != State::Connected {
+            if self.clock.instant() >= until {
+                return Err(Lapse::Away("there is no connection to a server".into()));
+            }
+            // The state may turn before or after the event is told, hence the look besides.
+            let _ = self.clock.timeout(LOOK, changed.changed()).await;
+        }
+        Ok(())
+    }
+
+    /// Asks, and waits for the answer for one attempt.
+    pub(super) async fn request(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, Lapse> {
+        self.connected().await?;
+        let request = Request::new().headers(headers).payload(payload).timeout(None);
+        match self.clock.timeout(self.attempt, self.client.send_request(subject, request)).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => Err(match error.kind() {
+                RequestErrorKind::NoResponders => Lapse::Deaf,
+                RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => Lapse::TooLarge(error.into()),
+                _ => Lapse::Lost(error.into()),
+            }),
+            None => Err(Lapse::Lost("the server did not answer in time".into())),
+        }
+    }
+
+    /// Publishes without waiting for an answer.
+    pub(super) async fn send(
+        &self,
+        subject: String,
+        reply: Option<String>,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<(), Lapse> {
+        self.connected().await?;
+        let sent = async {
+            match reply {
+                Some(reply) => self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await,
+                None => self.client.publish_with_headers(subject, headers, payload).await,
+            }
+        };
+        match self.clock.timeout(self.attempt, sent).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(Lapse::Lost(error.into())),
+            None => Err(Lapse::Lost("the connection takes nothing".into())),
+        }
+    }
+
+    /// Publishes into a stream, and returns the stream's answer.
+    pub(super) async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<PublishAck, Fault> {
+        let answer = self.request(subject, headers, payload).await.map_err(Fault::Lapse)?;
+        let mut json: Value = serde_json::from_slice(&answer.payload).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))?;
+        if let Some(error) = json.get_mut("error") {
+            let error = serde_json::from_value(error.take()).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))?;
+            return Err(Fault::Api(error));
+        }
+        serde_json::from_value(json).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))
+    }
+
+    /// Calls the JetStream API with something that may be repeated, until there is an answer or time runs out.
+    pub(super) async fn api(
+        &self,
+        verb: &str,
+        body: &Value,
+        patience: &mut Patience,
+    ) -> Result<Result<Value, ApiError>, StoreError> {
+        let payload = Bytes::from(if body.is_null() { String::new() } else { body.to_string() });
+        loop {
+            let lapse = match self.request(format!("$JS.API.{verb}"), HeaderMap::new(), payload.clone()).await {
+                Ok(answer) => {
+                    let mut json: Value =
+                        serde_json::from_slice(&answer.payload).map_err(|e| StoreError::Unavailable(e.into()))?;
+                    let Some(error) = json.get_mut("error") else { return Ok(Ok(json)) };
+                    let error: ApiError =
+                        serde_json::from_value(error.take()).map_err(|e| StoreError::Unavailable(e.into()))?;
+                    if !error.is_passing() || patience.is_over() {
+                        return Ok(Err(error));
+                    }
+                    None
+                }
+                Err(lapse) => Some(lapse),
+            };
+            if !patience.pause().await {
+                return Err(lapse.map_or_else(|| StoreError::Unavailable("the server is busy".into()), Lapse::unavailable));
+            }
+        }
+    }
+}
+
+/// What a stream answers to a message.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct PublishAck {
+    #[serde(rename = "seq")]
+    pub(super) sequence: u64,
+    #[serde(default)]
+    pub(super) duplicate: bool,
+}
+
+fn connect_options(options: &Options, role: &str, connected: &Arc<watch::Sender<u64>>) -> ConnectOptions {
+    let connected = Arc::clone(connected);
+    let mut connect = ConnectOptions::new()
+        .name(format!("{} {role}", options.name))
+        .ping_interval(Duration::from_secs(2))
+        .connection_timeout(options.attempt())
+        .client_capacity(4096)
+        .reconnect_delay_callback(|attempt| Duration::from_millis((attempt as u64 * 20).min(1000)))
+        .event_callback(move |event| {
+            let connected = Arc::clone(&connected);
+            async move {
+                if matches!(event, Event::Connected) {
+                    connected.send_modify(|n| *n += 1);
+                }
+            }
+        });
+    if let Some((user, password)) = &options.user {
+        connect = connect.user_and_password(user.clone(), password.clone());
+    }
+    if let Some(token) = &options.token {
+        connect = connect.token(token.clone());
+    }
+    connect
+}
+
+/// The time that an operation has left, and the pauses in between.
+#[derive(Debug)]
+pub(super) struct Patience {
+    clock: Clock,
+    until: Instant,
+    backoff: Backoff,
+}
+
+impl Patience {
+    fn start(clock: &Clock, timeout: Duration) -> Self {
+        let backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(250));
+        Self { until: clock.instant() + timeout, clock: clock.clone(), backoff }
+    }
+
+    /// Tells how much time is left.
+    pub(super) fn left(&self) -> Duration {
+        self.until.saturating_duration_since(self.clock.instant())
+    }
+
+    /// Tells whether none is.
+    pub(super) fn is_over(&self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// Waits before the next attempt; false when there is no time for one.
+    pub(super) async fn pause(&mut self) -> bool {
+        self.pause_for(Duration::ZERO).await
+    }
+
+    /// Waits at least `least` before the next attempt; false when there is no time for one.
+    pub(super) async fn pause_for(&mut self, least: Duration) -> bool {
+        let delay = self.backoff.next_delay().max(least).min(self.left());
+        self.clock.sleep(delay).await;
+        !self.is_over()
+    }
+}

@@ -1,0 +1,85 @@
+//! The JetStream engine: a space is one stream, a queue another one, on one server or a cluster.
+//!
+//! [`Nats::connect`] takes a URL: `nats://[user:password@]host[:port][,host...][?option=value&...]`.
+//!
+//! | option | meaning | default |
+//! |---|---|---|
+//! | `replicas` | copies of each stream that is created, 1 to 5 | 1 |
+//! | `storage` | `file` or `memory`, of each stream that is created | `file` |
+//! | `prefix` | goes before the name of every space, so that applications share an account without meeting | none |
+//! | `user`, `password`, `token` | credentials | none |
+//! | `name` | what the server shows for the connections | `anabranch` |
+//! | `timeout` | how long one operation tries, such as `10s` or `500ms` | `10s` |
+//!
+//! Names on the wire are listed in `docs/wire.md`. This is the only room that knows async-nats; it decides nothing about what
+//! the bytes mean.
+
+mod batch;
+mod core;
+mod errors;
+mod feed;
+mod ids;
+mod keys;
+mod link;
+mod names;
+mod options;
+mod parts;
+mod pull;
+mod queue;
+mod read;
+mod reader;
+mod space;
+mod store;
+mod watch;
+mod write;
+
+use self::{core::Core, link::Link, names::Names, options::Options, queue::JetQueue, space::Shape, store::JetStore};
+use super::{Backend, Name, OpenError, Queue, QueueOptions, Store, StoreError};
+use crate::time::Clock;
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// Connections to a NATS server, or to a cluster.
+#[derive(Debug)]
+pub struct Nats {
+    /// For state: what the server pushes cannot hold up or break these requests.
+    link: Arc<Link>,
+    /// For watches and pulls.
+    feed: Arc<Link>,
+    prefix: String,
+    shape: Shape,
+}
+
+impl Nats {
+    /// Connects to the servers that a URL names.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Url`] for a URL that cannot be understood, also for an option that is not known; [`OpenError::Store`] when
+    /// no server could be reached within the `timeout`, or it refused.
+    pub async fn connect(url: &str, clock: Clock) -> Result<Self, OpenError> {
+        let options = Options::parse(url)?;
+        let (link, feed) =
+            tokio::try_join!(Link::connect(&options, "state", clock.clone()), Link::connect(&options, "feed", clock.clone()))?;
+        let shape = Shape { replicas: options.replicas, memory: options.memory };
+        Ok(Self { link: Arc::new(link), feed: Arc::new(feed), prefix: options.prefix, shape })
+    }
+}
+
+#[async_trait]
+impl Backend for Nats {
+    async fn store(&self, space: &Name) -> Result<Arc<dyn Store>, StoreError> {
+        let names = Names::new(&self.prefix, space);
+        let opened = space::open(&self.link, &names, self.shape).await?;
+        let core = Core::new(Arc::clone(&self.link), Arc::clone(&self.feed), names, opened.replicas, opened.capabilities);
+        Ok(Arc::new(JetStore::new(core)))
+    }
+
+    async fn queue(&self, space: &Name, name: &Name, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError> {
+        let names = Names::new(&self.prefix, space);
+        // The queue takes its messages out of the space's stream, which has to be there first.
+        space::open(&self.link, &names, self.shape).await?;
+        let links = (Arc::clone(&self.link), Arc::clone(&self.feed));
+        Ok(JetQueue::open(links, &names, name, options, self.shape).await?)
+    }
+}

@@ -1,0 +1,168 @@
+//! Names on the wire: streams, subjects and headers of a space, as `docs/wire.md` lists them.
+//!
+//! `=` joins a space and a queue and marks what belongs to no queue: it is in no [`Name`], so no two names ever meet. Nothing
+//! here talks to a server.
+
+use crate::engine::{Key, MAX_KEY_BYTES, Name, NameError, Prefix};
+use std::time::Duration;
+
+/// The write id of a message, and the chain of writes before it.
+pub(super) const WRITE: &str = "Anabranch-Write";
+/// The label that was put with a value.
+pub(super) const LABEL: &str = "Anabranch-Label";
+/// The id of a message that a timer sends: the server drops `Nats-Msg-Id` when it fires one.
+pub(super) const MESSAGE: &str = "Anabranch-Id";
+/// Marks a message whose id was made by the engine, only to recognize its own repetition.
+pub(super) const UNNAMED: &str = "Anabranch-Unnamed";
+
+pub(super) const MSG_ID: &str = "Nats-Msg-Id";
+pub(super) const TTL: &str = "Nats-TTL";
+pub(super) const KV_OPERATION: &str = "KV-Operation";
+pub(super) const MARKER_REASON: &str = "Nats-Marker-Reason";
+pub(super) const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
+pub(super) const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+pub(super) const BATCH_ID: &str = "Nats-Batch-Id";
+pub(super) const BATCH_SEQUENCE: &str = "Nats-Batch-Sequence";
+pub(super) const BATCH_COMMIT: &str = "Nats-Batch-Commit";
+pub(super) const SCHEDULE: &str = "Nats-Schedule";
+pub(super) const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
+pub(super) const SCHEDULE_TTL: &str = "Nats-Schedule-TTL";
+
+/// How long a deleted key's tombstone stays, so that watchers that were away see it.
+pub(super) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 3600);
+/// How long the server's marker of an expired key stays.
+pub(super) const MARKER_TTL: Duration = Duration::from_secs(3600);
+/// How long a committed message stays in the space, and its copy in the queue: the longest that a queue may lag.
+pub(super) const OUTBOX_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a message stays that is there only to carry a condition.
+pub(super) const CARRIER_TTL: Duration = Duration::from_secs(60);
+/// How long the space's stream remembers message ids: the shortest that the server takes, since the queues do it.
+pub(super) const SPACE_WINDOW: Duration = Duration::from_millis(100);
+
+/// Writes a TTL as the header wants it, rounded up: a value never lives shorter than was asked for.
+pub(super) fn ttl_text(ttl: Duration) -> String {
+    format!("{}s", ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0))
+}
+
+/// The names of one space.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    space: String,
+}
+
+impl Names {
+    pub(super) fn new(prefix: &str, space: &Name) -> Self {
+        Self { space: format!("{prefix}{space}") }
+    }
+
+    /// The stream that is the space.
+    pub(super) fn stream(&self) -> String {
+        format!("KV_{}", self.space)
+    }
+
+    /// The subjects that the space's stream stores.
+    pub(super) fn subjects(&self) -> [String; 4] {
+        let space = &self.space;
+        [format!("$KV.{space}.>"), format!("{space}.outbox.>"), format!("{space}.timer.>"), format!("{space}.fire.>")]
+    }
+
+    /// The subject of a key.
+    pub(super) fn key(&self, key: &Key) -> Result<String, NameError> {
+        check(key)?;
+        Ok(format!("$KV.{}.{key}", self.space))
+    }
+
+    /// The key of a subject; `None` when it is not one, such as a key that another client wrote with another alphabet.
+    pub(super) fn key_of(&self, subject: &str) -> Option<Key> {
+        let key = subject.strip_prefix("$KV.")?.strip_prefix(&*self.space)?.strip_prefix('.')?;
+        Key::new(key).ok()
+    }
+
+    /// The subjects of the keys below a prefix.
+    pub(super) fn below(&self, prefix: &Prefix) -> Result<String, NameError> {
+        match prefix.key() {
+            Some(key) => Ok(format!("{}.>", self.key(key)?)),
+            None => Ok(format!("$KV.{}.>", self.space)),
+        }
+    }
+
+    /// The subject of a committed message: `unique` makes it one of its own, since the stream keeps one message a subject.
+    pub(super) fn outbox(&self, queue: &Name, unique: &str) -> String {
+        format!("{}.outbox.{queue}.{unique}", self.space)
+    }
+
+    /// The subject of a message that only carries a condition, and belongs to no queue.
+    pub(super) fn carrier(&self, unique: &str) -> String {
+        format!("{}.outbox.=.{unique}", self.space)
+    }
+
+    /// The subject where a timer is armed.
+    pub(super) fn timer(&self, name: &Key) -> Result<String, NameError> {
+        check(name)?;
+        Ok(format!("{}.timer.{name}", self.space))
+    }
+
+    /// The subject that a timer fires on.
+    pub(super) fn fire(&self, queue: &Name, unique: &str) -> String {
+        format!("{}.fire.{queue}.{unique}", self.space)
+    }
+
+    /// The stream of a queue.
+    pub(super) fn queue_stream(&self, queue: &Name) -> String {
+        format!("Q_{}={queue}", self.space)
+    }
+
+    /// The subject that a queue takes messages on.
+    pub(super) fn queue_subject(&self, queue: &Name) -> String {
+        format!("{}.queue.{queue}", self.space)
+    }
+
+    /// What a queue takes out of the space's stream.
+    pub(super) fn queue_sources(&self, queue: &Name) -> [String; 2] {
+        [self.outbox(queue, ">"), self.fire(queue, ">")]
+    }
+}
+
+/// A key that grew by joining is checked where it becomes a subject.
+fn check(key: &Key) -> Result<(), NameError> {
+    let length = key.as_str().len();
+    if length > MAX_KEY_BYTES { Err(NameError::TooLong { length, limit: MAX_KEY_BYTES }) } else { Ok(()) }
+}
+
+/// The id under which the server recognizes a repetition. It names the queue, because ids are stream-wide and one commit may
+/// send one id to two queues.
+pub(super) fn wire_id(queue: &Name, id: &str) -> String {
+    format!("{queue}:{id}")
+}
+
+/// The id that [`wire_id`] was made of; an id that another client gave is taken as it is.
+pub(super) fn plain_id(queue: &Name, wire: &str) -> String {
+    wire.strip_prefix(queue.as_str()).and_then(|rest| rest.strip_prefix(':')).unwrap_or(wire).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_two_spaces_never_meet() {
+        let name = |n: &str| Name::new(n).unwrap();
+        let (a, b) = (Names::new("", &name("a-b")), Names::new("", &name("a")));
+        assert_ne!(a.queue_stream(&name("c")), b.queue_stream(&name("b-c")));
+        assert_eq!(b.key_of("$KV.a.run.1"), Some(Key::new("run.1").unwrap()));
+        assert_eq!(b.key_of("$KV.a-b.run.1"), None);
+    }
+
+    #[test]
+    fn a_ttl_is_rounded_up_to_whole_seconds() {
+        assert_eq!(ttl_text(Duration::from_millis(1001)), "2s");
+        assert_eq!(ttl_text(Duration::from_secs(3)), "3s");
+    }
+
+    #[test]
+    fn an_id_comes_back_from_the_wire() {
+        let queue = Name::new("mail").unwrap();
+        assert_eq!(plain_id(&queue, &wire_id(&queue, "a:b")), "a:b");
+        assert_eq!(plain_id(&queue, "foreign"), "foreign");
+    }
+}

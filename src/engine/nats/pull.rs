@@ -1,0 +1,275 @@
+//! A worker's side of a queue: pull requests of exactly what is wanted.
+//!
+//! A call first takes what is there at once, up to what it was asked for; when nothing is, it waits for one message, so that
+//! no message is ever on its way to a worker that has not asked for it. What arrives for a call that was dropped stays here
+//! for the next one. The puller makes the consumer anew when it is gone, and does not know what a message is for.
+
+use super::{
+    errors::Lapse,
+    feed::{Place, nanos},
+    queue::{JetQueue, Settling, received},
+};
+use crate::{
+    engine::{Delivery, Pull, StoreError},
+    time::Instant,
+};
+use async_nats::{HeaderMap, Subscriber};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde_json::json;
+use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// How long the server keeps a request that waits for a message.
+const EXPIRES: Duration = Duration::from_secs(5);
+/// How long it keeps one that takes what is there. Without an end the server would keep, and serve later, what it could not
+/// give because as many are out as the queue allows.
+const AT_ONCE: Duration = Duration::from_millis(200);
+/// How often the server says that it still has it.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long the server may be silent about a request.
+const SILENCE: Duration = Duration::from_millis(2500);
+
+/// Pulls messages of one queue.
+#[derive(Debug)]
+pub(super) struct Puller {
+    queue: JetQueue,
+    inbox: Option<Inbox>,
+    arrived: VecDeque<async_nats::Message>,
+    /// Whether the consumer has to be looked after before the next request.
+    suspect: bool,
+}
+
+/// Where the messages of all requests arrive.
+#[derive(Debug)]
+struct Inbox {
+    base: String,
+    messages: Subscriber,
+    connects: watch::Receiver<u64>,
+    requests: u64,
+    open: Option<Asked>,
+}
+
+/// A request that the server has.
+#[derive(Debug)]
+struct Asked {
+    reply: String,
+    left: usize,
+    heard: Instant,
+    waits: bool,
+}
+
+/// What came next.
+enum Event {
+    Arrived,
+    /// The request is over, and there was nothing (more).
+    Done,
+    /// The request is over because something is wrong.
+    Broken(&'static str),
+}
+
+impl Puller {
+    pub(super) fn new(queue: JetQueue) -> Self {
+        Self { queue, inbox: None, arrived: VecDeque::new(), suspect: false }
+    }
+
+    async fn subscribe(&mut self) -> Result<(), StoreError> {
+        if self.inbox.is_some() {
+            return Ok(());
+        }
+        let link = &self.queue.feed;
+        link.connected().await.map_err(Lapse::unavailable)?;
+        let connects = link.connects();
+        let base = link.client.new_inbox();
+        let subscribed = link.clock.timeout(link.attempt, link.client.subscribe(format!("{base}.*"))).await;
+        let messages = match subscribed {
+            Some(subscribed) => subscribed.map_err(|e| StoreError::Unavailable(e.into()))?,
+            None => return Err(StoreError::Unavailable("the connection takes nothing".into())),
+        };
+        self.inbox = Some(Inbox { base, messages, connects, requests: 0, open: None });
+        Ok(())
+    }
+
+    /// Asks for `batch` messages: those that are there, or the first ones to come.
+    async fn ask(&mut self, batch: usize, waits: bool) -> Result<(), StoreError> {
+        self.subscribe().await?;
+        let Some(inbox) = &mut self.inbox else { return Ok(()) };
+        let request = if waits {
+            json!({ "batch": batch, "expires": nanos(EXPIRES), "idle_heartbeat": nanos(HEARTBEAT) })
+        } else {
+            json!({ "batch": batch, "no_wait": true, "expires": nanos(AT_ONCE) })
+        };
+        inbox.requests += 1;
+        let reply = format!("{}.{}", inbox.base, inbox.requests);
+        let link = &self.queue.feed;
+        // Before it is sent: a call that is dropped while it sends may have sent.
+        inbox.open = Some(Asked { reply: reply.clone(), left: batch, heard: link.clock.instant(), waits });
+        let sent = link.send(self.queue.next_subject(), Some(reply), HeaderMap::new(), request.to_string().into()).await;
+        sent.map_err(|lapse| {
+            inbox.open = None;
+            lapse.unavailable()
+        })
+    }
+
+    /// Waits for what the server says to the open request.
+    async fn event(&mut self) -> Event {
+        let Self { queue, inbox, arrived, .. } = self;
+        let Some(inbox) = inbox else { return Event::Done };
+        let Some(asked) = &mut inbox.open else { return Event::Done };
+        let clock = &queue.feed.clock;
+        let left = (asked.heard + SILENCE).saturating_duration_since(clock.instant());
+        let next = async {
+            tokio::select! {
+                biased;
+                message = inbox.messages.next() => Ok(message),
+                _ = inbox.connects.changed() => Err("the connection was made anew"),
+            }
+        };
+        let message = match clock.timeout(left, next).await {
+            Some(Ok(Some(message))) => message,
+            Some(Ok(None)) => return Event::Broken("the subscription was closed"),
+            Some(Err(reason)) => return Event::Broken(reason),
+            None => return Event::Broken("the server is silent"),
+        };
+        asked.heard = clock.instant();
+        let Some(status) = message.status else {
+            // A message bears the subject that it was published on, so it does not tell its request; but only one is open, and
+            // one that the server ended sends nothing more.
+            asked.left -= 1;
+            if asked.left == 0 {
+                inbox.open = None;
+            }
+            arrived.push_back(message);
+            return Event::Arrived;
+        };
+        if *message.subject != *asked.reply {
+            return Event::Arrived;
+        }
+        match status.as_u16() {
+            100 => return Event::Arrived,
+            // Nothing there; time is up; the queue has as many out as it allows.
+            404 | 408 => {}
+            409 if passes(message.description.as_deref()) => {}
+            _ => return Event::Broken("the consumer is gone"),
+        }
+        inbox.open = None;
+        Event::Done
+    }
+
+    /// Forgets the open request and the subscription; messages that arrived stay.
+    fn reset(&mut self, reason: &'static str) {
+        tracing::debug!(queue = %self.queue.name, reason, "a pull starts anew");
+        if let Some(mut inbox) = self.inbox.take() {
+            while let Some(Some(message)) = inbox.messages.next().now_or_never() {
+                if message.status.is_none() {
+                    self.arrived.push_back(message);
+                }
+            }
+        }
+        self.suspect = true;
+    }
+
+    /// Takes up to `max` of what has arrived.
+    fn take(&mut self, max: usize) -> Vec<Delivery> {
+        let mut taken = Vec::with_capacity(max.min(self.arrived.len()));
+        while taken.len() < max
+            && let Some(message) = self.arrived.pop_front()
+        {
+            taken.extend(self.delivery(message));
+        }
+        taken
+    }
+
+    fn delivery(&self, message: async_nats::Message) -> Option<Delivery> {
+        let reply = message.reply?.to_string();
+        let place = Place::parse(&reply)?;
+        let settle = Settling { link: Arc::clone(&self.queue.link), reply };
+        let attempt = u32::try_from(place.attempt).unwrap_or(u32::MAX);
+        let received = received(&self.queue.name, message.headers.as_ref(), message.payload);
+        Some(Delivery::new(received, place.sequence, attempt, place.time, Box::new(settle)))
+    }
+
+    /// Takes out of the subscription what is there already.
+    fn sweep(&mut self) {
+        while self.inbox.as_ref().is_some_and(|i| i.open.is_some()) {
+            match self.event().now_or_never() {
+                Some(Event::Broken(reason)) => self.reset(reason),
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+}
+
+/// Tells whether a refused request is no reason to look after the consumer.
+fn passes(description: Option<&str>) -> bool {
+    let text = description.unwrap_or_default().to_ascii_lowercase();
+    ["maxackpending", "exceeded", "message size"].iter().any(|known| text.contains(known))
+}
+
+#[async_trait]
+impl Pull for Puller {
+    async fn next(&mut self, max: NonZeroUsize) -> Result<Vec<Delivery>, StoreError> {
+        let max = max.get();
+        let mut patience = self.queue.link.patience();
+        let mut wait = false;
+        loop {
+            self.sweep();
+            // A request that is still open may bring more, which would then be held here by nobody. It ends in a moment: one that
+            // waits asks for a single message.
+            let open = self.inbox.as_ref().is_some_and(|i| i.open.is_some());
+            if !open {
+                let taken = self.take(max);
+                if !taken.is_empty() {
+                    return Ok(taken);
+                }
+            }
+            if self.suspect {
+                self.queue.ensure_consumer(&mut patience).await?;
+                self.suspect = false;
+            }
+            if self.inbox.as_ref().is_none_or(|i| i.open.is_none()) {
+                let batch = if wait { 1 } else { max };
+                self.ask(batch, wait).await?;
+            }
+            let waited = self.inbox.as_ref().and_then(|i| i.open.as_ref()).is_some_and(|o| o.waits);
+            match self.event().await {
+                Event::Arrived => {}
+                // Nothing was there: the next request waits. One that waited starts over.
+                Event::Done => wait = !waited,
+                Event::Broken(reason) => {
+                    self.reset(reason);
+                    wait = false;
+                    if patience.is_over() {
+                        return Err(StoreError::Unavailable(reason.into()));
+                    }
+                    patience.pause().await;
+                }
+            }
+        }
+    }
+
+    async fn close(mut self: Box<Self>) {
+        let link = Arc::clone(&self.queue.feed);
+        if let Some(mut inbox) = self.inbox.take() {
+            // The server stops sending, and what is under way still arrives before the subscription ends.
+            let drain = async {
+                let _ = inbox.messages.drain().await;
+                while let Some(message) = inbox.messages.next().await {
+                    if message.status.is_none() {
+                        self.arrived.push_back(message);
+                    }
+                }
+            };
+            let _ = link.clock.timeout(link.attempt, drain).await;
+        }
+        for message in self.arrived.drain(..) {
+            if let Some(reply) = message.reply {
+                // One that is not told of comes again after `ack_wait`.
+                let nak = Bytes::from_static(b"-NAK");
+                let _ = self.queue.link.request(reply.to_string(), HeaderMap::new(), nak).await;
+            }
+        }
+    }
+}

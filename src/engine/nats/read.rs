@@ -1,0 +1,218 @@
+//! Reading stored messages: one from the stream's leader, several as one snapshot.
+//!
+//! A read of one key asks the leader, because replicas serve stale values. Several keys are read with one direct request that
+//! is consistent with atomic batches; the answer tells how far the replica was, and is asked for again while that is behind
+//! what this store has already seen. Nothing is decided here.
+
+use super::{
+    core::Core,
+    errors::{Lapse, corrupt, refused},
+    ids::Chain,
+    link::Patience,
+    names::{KV_OPERATION, LABEL, MARKER_REASON, WRITE},
+};
+use crate::{
+    engine::{Entry, Key, Revision, StoreError},
+    time::Timestamp,
+};
+use async_nats::{
+    HeaderMap, Message,
+    jetstream::{message::StreamMessage, stream::RawMessage},
+};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde_json::json;
+use std::collections::HashMap;
+
+/// The most results that the server gives to one request.
+const PAGE: usize = 1024;
+
+/// Why a stored message is not a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    Deleted,
+    Expired,
+}
+
+/// A stored message.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) subject: String,
+    pub(super) sequence: u64,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+    pub(super) time: Timestamp,
+}
+
+impl Found {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(async_nats::HeaderValue::as_str)
+    }
+
+    /// Tells whether it is a tombstone or the server's marker of an expiry.
+    pub(super) fn gone(&self) -> Option<Gone> {
+        match (self.header(MARKER_REASON), self.header(KV_OPERATION)) {
+            (Some("MaxAge"), _) => Some(Gone::Expired),
+            (Some(_), _) | (None, Some("DEL" | "PURGE")) => Some(Gone::Deleted),
+            _ => None,
+        }
+    }
+
+    pub(super) fn chain(&self) -> Chain {
+        self.header(WRITE).map(Chain::parse).unwrap_or_default()
+    }
+
+    pub(super) fn label(&self) -> Option<Box<str>> {
+        self.header(LABEL).map(Into::into)
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        Revision::new(self.sequence)
+    }
+
+    /// Makes it an entry, unless it is a tombstone.
+    pub(super) fn into_entry(self, key: Key) -> Option<Entry> {
+        if self.gone().is_some() {
+            return None;
+        }
+        let (revision, label) = (self.revision(), self.label());
+        Some(Entry::new(key, self.payload, revision, label, self.time))
+    }
+}
+
+impl Core {
+    /// Reads the newest message of a subject from the stream's leader. One that was just elected may be behind what this store
+    /// has seen, and is asked again.
+    pub(super) async fn last(&self, subject: &str, patience: &mut Patience) -> Result<Option<Found>, StoreError> {
+        loop {
+            let found = self.last_once(subject, patience).await?;
+            let behind = found.as_ref().is_some_and(|f| f.sequence < self.chains.newest(subject));
+            if behind && patience.pause().await {
+                continue;
+            }
+            if let Some(found) = &found {
+                self.saw(found);
+            }
+            return Ok(found);
+        }
+    }
+
+    async fn last_once(&self, subject: &str, patience: &mut Patience) -> Result<Option<Found>, StoreError> {
+        let verb = format!("STREAM.MSG.GET.{}", self.names.stream());
+        let mut answer = match self.link.api(&verb, &json!({ "last_by_subj": subject }), patience).await? {
+            Ok(answer) => answer,
+            Err(error) if error.is_absent() => return Ok(None),
+            Err(error) => return Err(refused(error)),
+        };
+        let message = answer["message"].take();
+        let time = message["time"].as_str().and_then(Timestamp::parse_rfc3339).unwrap_or_default();
+        let raw: RawMessage = serde_json::from_value(message).map_err(|e| corrupt(subject, e))?;
+        let StreamMessage { sequence, headers, payload, .. } =
+            raw.try_into().map_err(|e: async_nats::Error| corrupt(subject, e))?;
+        Ok(Some(Found { subject: subject.to_owned(), sequence, headers, payload, time }))
+    }
+
+    /// Reads several subjects as of one moment; those that were never written are missing.
+    pub(super) async fn snapshot(
+        &self,
+        subjects: &[String],
+        patience: &mut Patience,
+    ) -> Result<HashMap<String, Found>, StoreError> {
+        let token = self.seen();
+        let mut page = PAGE;
+        loop {
+            match self.pages(subjects, page, token).await {
+                Ok(Some(found)) => {
+                    for one in found.values() {
+                        self.saw(one);
+                    }
+                    return Ok(found);
+                }
+                // A write came between two pages, or a page held more bytes than the server gives at once.
+                Ok(None) => page = (page / 2).max(1),
+                Err(Lapse::TooLarge(_)) if page > 1 => page /= 2,
+                Err(lapse) if patience.is_over() => return Err(lapse.unavailable()),
+                Err(_) => {}
+            }
+            if !patience.pause().await {
+                return Err(StoreError::Unavailable("no consistent snapshot could be read in time".into()));
+            }
+        }
+    }
+
+    /// Reads all pages. They are one snapshot when nothing in a later page was written after the first page was read: a key
+    /// that was deleted or expired meanwhile has a marker with a newer revision.
+    async fn pages(&self, subjects: &[String], page: usize, token: u64) -> Result<Option<HashMap<String, Found>>, Lapse> {
+        let mut all = HashMap::new();
+        let mut moment = None;
+        let mut empty = Vec::new();
+        for some in subjects.chunks(page) {
+            let Some((found, up_to)) = self.page(some).await? else {
+                empty.push(some);
+                continue;
+            };
+            if up_to < token {
+                return Err(Lapse::Deaf);
+            }
+            let moment = *moment.get_or_insert(up_to);
+            if up_to < moment || found.iter().any(|f| f.sequence > moment) {
+                return Ok(None);
+            }
+            all.extend(found.into_iter().map(|f| (f.subject.clone(), f)));
+        }
+        // An empty page does not tell how far its replica was. What has no message at the end, not even a tombstone, never had
+        // one before.
+        if self.replicas > 1 || subjects.len() > page {
+            for subject in empty.into_iter().flatten() {
+                let mut patience = self.link.patience();
+                match self.last(subject, &mut patience).await {
+                    Ok(None) => {}
+                    Ok(Some(_)) => return Ok(None),
+                    Err(error) => return Err(Lapse::Lost(error.into())),
+                }
+            }
+        }
+        Ok(Some(all))
+    }
+
+    /// Reads one page, and tells the revision that its replica had; `None` when it has none of the subjects.
+    async fn page(&self, subjects: &[String]) -> Result<Option<(Vec<Found>, u64)>, Lapse> {
+        self.link.connected().await?;
+        let client = &self.link.client;
+        let inbox = client.new_inbox();
+        let read = async {
+            let mut replies = client.subscribe(inbox.clone()).await.map_err(|e| Lapse::Away(e.into()))?;
+            let request = json!({ "multi_last": subjects }).to_string();
+            let api = format!("$JS.API.DIRECT.GET.{}", self.names.stream());
+            self.link.send(api, Some(inbox), HeaderMap::new(), request.into()).await?;
+            let mut found = Vec::new();
+            while let Some(reply) = replies.next().await {
+                let number = |name| header(&reply, name).and_then(|v| v.parse::<u64>().ok());
+                match reply.status.map(|s| s.as_u16()) {
+                    // The end, unless it stopped early.
+                    Some(204) if number("Nats-Num-Pending").unwrap_or(0) > 0 => return Err(Lapse::TooLarge("too much".into())),
+                    Some(204) => return Ok(Some((found, number("Nats-UpTo-Sequence").unwrap_or(0)))),
+                    Some(404) => return Ok(None),
+                    Some(413) => return Err(Lapse::TooLarge("too many results".into())),
+                    Some(503) => return Err(Lapse::Deaf),
+                    Some(status) => return Err(Lapse::Lost(format!("status {status}").into())),
+                    None => found.push(direct(reply).ok_or_else(|| Lapse::Lost("an answer without its place".into()))?),
+                }
+            }
+            Err(Lapse::Lost("the connection was closed".into()))
+        };
+        self.link.clock.timeout(self.link.attempt, read).await.unwrap_or_else(|| Err(Lapse::Lost("no answer in time".into())))
+    }
+}
+
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
+}
+
+/// Reads a message that a direct get answered.
+fn direct(reply: Message) -> Option<Found> {
+    let subject = header(&reply, "Nats-Subject")?.to_owned();
+    let sequence = header(&reply, "Nats-Sequence")?.parse().ok()?;
+    let time = header(&reply, "Nats-Time-Stamp").and_then(Timestamp::parse_rfc3339).unwrap_or_default();
+    Some(Found { subject, sequence, headers: reply.headers.unwrap_or_default(), payload: reply.payload, time })
+}

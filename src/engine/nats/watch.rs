@@ -1,0 +1,215 @@
+//! Watching keys: one feed a prefix and process, shared by every subscriber, that heals itself.
+//!
+//! A hub holds the current values below its prefix, so a new subscriber starts from memory, and ends when its last subscriber
+//! is dropped. When the feed ends, the hub continues after the last sequence that it has. Where that could miss something
+//! (the stream was made anew, lost its end, or was purged; or the hub was away so long that tombstones may have gone) it
+//! reads everything again, and says [`Change::Resynced`].
+
+use super::{
+    core::Core,
+    errors::refused,
+    feed::{Feed, Start, Step},
+    names::MARKER_TTL,
+    read::{Found, Gone},
+    reader::Reader,
+};
+use crate::{
+    engine::{Change, Entry, Key, Prefix, StoreError},
+    time::{Backoff, Instant},
+};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::task::JoinHandle;
+
+/// The hubs of a store.
+#[derive(Debug, Default)]
+pub(super) struct Hubs(Mutex<HashMap<Prefix, Weak<Hub>>>);
+
+/// What is known below one prefix.
+#[derive(Debug)]
+struct Hub {
+    state: Arc<Mutex<State>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether there was a first full state.
+    synced: bool,
+    live: HashMap<Key, Entry>,
+    last: u64,
+    readers: Vec<Weak<Reader>>,
+}
+
+impl Hubs {
+    /// Subscribes to a prefix.
+    pub(super) fn watch(&self, core: &Arc<Core>, prefix: &Prefix) -> Result<BoxStream<'static, Change>, StoreError> {
+        let filter = core.names.below(prefix)?;
+        let mut hubs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hubs.retain(|_, hub| hub.strong_count() > 0);
+        let hub = hubs.get(prefix).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let state = Arc::new(Mutex::new(State::default()));
+            let task = follow(Arc::clone(core), filter, Arc::clone(&state));
+            let hub = Arc::new(Hub { task: tokio::runtime::Handle::current().spawn(task), state });
+            hubs.insert(prefix.clone(), Arc::downgrade(&hub));
+            hub
+        });
+        drop(hubs);
+        let reader = Arc::new(Reader::default());
+        lock(&hub.state).join(&reader);
+        // The stream keeps the hub, the hub only looks at the reader.
+        Ok(stream::unfold((hub, reader), |(hub, reader)| async move {
+            let change = reader.next().await;
+            Some((change, (hub, reader)))
+        })
+        .boxed())
+    }
+}
+
+impl State {
+    fn join(&mut self, reader: &Arc<Reader>) {
+        if self.synced {
+            reader.restart(self.changes(), self.last, false);
+        }
+        self.readers.push(Arc::downgrade(reader));
+    }
+
+    fn changes(&self) -> impl Iterator<Item = (Key, u64, Change)> {
+        self.live.values().map(|e| (e.key.clone(), e.revision.get(), Change::Put(e.clone())))
+    }
+
+    /// Takes over a full state.
+    fn restart(&mut self, live: HashMap<Key, Entry>, last: u64) {
+        let resynced = self.synced;
+        (self.synced, self.live, self.last) = (true, live, last);
+        self.readers.retain(|r| r.strong_count() > 0);
+        for reader in self.readers.iter().filter_map(Weak::upgrade) {
+            reader.restart(self.changes(), last, resynced);
+        }
+    }
+
+    /// Takes over one change.
+    fn apply(&mut self, key: Key, found: Found) {
+        let (revision, gone) = (found.revision(), found.gone());
+        if revision.get() <= self.last {
+            return;
+        }
+        self.last = revision.get();
+        let change = match (gone, found.into_entry(key.clone())) {
+            (_, Some(entry)) => {
+                self.live.insert(key.clone(), entry.clone());
+                Change::Put(entry)
+            }
+            (gone, None) => {
+                self.live.remove(&key);
+                if gone == Some(Gone::Expired) {
+                    Change::Expired(key.clone(), revision)
+                } else {
+                    Change::Deleted(key.clone(), revision)
+                }
+            }
+        };
+        self.readers.retain(|r| r.strong_count() > 0);
+        for reader in self.readers.iter().filter_map(Weak::upgrade) {
+            reader.push(key.clone(), revision.get(), change.clone());
+        }
+    }
+}
+
+/// Where a hub got to, and in which stream.
+#[derive(Debug)]
+struct Place {
+    created: String,
+    heard: Instant,
+}
+
+/// Keeps a hub's state current for as long as the hub is there.
+async fn follow(core: Arc<Core>, filter: String, state: Arc<Mutex<State>>) {
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
+    let mut place = None;
+    loop {
+        match follow_once(&core, &filter, &state, &mut place, &mut backoff).await {
+            Ok(reason) => tracing::debug!(filter, reason, "a watch continues"),
+            Err(error) => tracing::debug!(filter, %error, "a watch waits"),
+        }
+        core.feed.clock.sleep(backoff.next_delay()).await;
+    }
+}
+
+/// Reads one feed to its end, and returns why it ended.
+async fn follow_once(
+    core: &Arc<Core>,
+    filter: &str,
+    state: &Mutex<State>,
+    place: &mut Option<Place>,
+    backoff: &mut Backoff,
+) -> Result<&'static str, StoreError> {
+    let verb = format!("STREAM.INFO.{}", core.names.stream());
+    let info = core.feed.api(&verb, &serde_json::Value::Null, &mut core.feed.patience()).await?.map_err(refused)?;
+    let created = info["created"].as_str().unwrap_or_default().to_owned();
+    let number = |name: &str| info["state"][name].as_u64().unwrap_or(0);
+    let (first_of_stream, last_of_stream) = (number("first_seq"), number("last_seq"));
+    let last = lock(state).last;
+    let clock = &core.feed.clock;
+    let continues = place.as_ref().is_some_and(|p| {
+        p.created == created && last_of_stream >= last && clock.instant().saturating_duration_since(p.heard) < MARKER_TTL / 2
+    });
+    if !continues {
+        *place = None;
+    }
+    let mut feed = Feed::open(core, filter, if continues { Start::At(last + 1) } else { Start::State }, false).await?;
+    let mut full = if continues { None } else { Some((HashMap::new(), 0)) };
+    let (mut pending, mut catching_up) = (feed.pending, true);
+    loop {
+        if pending == 0 {
+            if let Some((live, up_to)) = full.take() {
+                lock(state).restart(live, up_to);
+                *place = Some(Place { created: created.clone(), heard: clock.instant() });
+            } else if catching_up && lock(state).live.values().any(|e| e.revision.get() < first_of_stream) {
+                // What the stream no longer has and nobody reported as gone was purged.
+                *place = None;
+                return Ok("the stream was purged");
+            }
+            catching_up = false;
+            backoff.reset();
+        }
+        let found = match feed.next().await {
+            Step::Message(found, left) => {
+                pending = left;
+                found
+            }
+            Step::Ended(reason) => {
+                if let Some(place) = place {
+                    place.heard = feed.heard;
+                }
+                return Ok(reason);
+            }
+        };
+        core.saw(&found);
+        let Some(key) = core.names.key_of(&found.subject) else { continue };
+        match &mut full {
+            Some((live, up_to)) => {
+                *up_to = (*up_to).max(found.sequence);
+                match found.into_entry(key.clone()) {
+                    Some(entry) => drop(live.insert(key, entry)),
+                    None => drop(live.remove(&key)),
+                }
+            }
+            None => lock(state).apply(key, found),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

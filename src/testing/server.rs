@@ -1,0 +1,354 @@
+//! Real nats-servers for tests: one, or a cluster of three, that can be killed, paused and started again.
+//!
+//! The binary is the one that the environment variable `ANABRANCH_NATS_SERVER` names, otherwise `nats-server` from the path.
+//! A server has a free port and a scratch directory, and dies with its handle or with the test process, however that ends: a
+//! small shell beside it waits for the end of a pipe that only this process holds open. Nothing here knows JetStream beyond
+//! asking whether it answers.
+
+use crate::time::Clock;
+use std::{
+    env,
+    ffi::OsString,
+    fs, io,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+/// How long a server may take until it answers.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one look at a server may take.
+const LOOK: Duration = Duration::from_millis(400);
+
+/// How a server is started.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct ServerOptions {
+    /// Whether each write reaches the disk before it is acknowledged.
+    pub sync_always: bool,
+}
+
+impl ServerOptions {
+    /// Lets each write reach the disk before it is acknowledged.
+    #[must_use]
+    pub fn sync_always(mut self) -> Self {
+        self.sync_always = true;
+        self
+    }
+
+    /// Starts a server.
+    ///
+    /// # Errors
+    ///
+    /// As [`NatsServer::start`].
+    pub async fn start(self) -> io::Result<NatsServer> {
+        let mut server = NatsServer::prepare("single", free_port()?, self, "")?;
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// Starts a cluster of three servers.
+    ///
+    /// # Errors
+    ///
+    /// As [`NatsServer::start`].
+    pub async fn start_cluster(self) -> io::Result<NatsCluster> {
+        let ports = [free_port()?, free_port()?, free_port()?];
+        let routes = [free_port()?, free_port()?, free_port()?];
+        let all: Vec<_> = routes.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
+        let mut nodes = Vec::new();
+        for (i, (port, route)) in ports.into_iter().zip(routes).enumerate() {
+            let cluster =
+                format!("cluster {{\n name: anabranch\n listen: \"127.0.0.1:{route}\"\n routes: [{}]\n}}\n", all.join(", "));
+            let mut node = NatsServer::prepare(&format!("n{}", i + 1), port, self, &cluster)?;
+            // All of them have to run before one of them answers.
+            node.spawn()?;
+            nodes.push(node);
+        }
+        for node in &nodes {
+            node.answers().await?;
+        }
+        Ok(NatsCluster { nodes })
+    }
+}
+
+/// A nats-server with JetStream, killed when it is dropped.
+#[derive(Debug)]
+pub struct NatsServer {
+    port: u16,
+    directory: TempDir,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    server: Child,
+    watchdog: Child,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The watchdog first: once the server is reaped its process id may be somebody else's.
+        for child in [&mut self.watchdog, &mut self.server] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl NatsServer {
+    /// Starts a server with default options.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] when there is no nats-server, [`io::ErrorKind::TimedOut`] when it does not answer.
+    pub async fn start() -> io::Result<Self> {
+        ServerOptions::default().start().await
+    }
+
+    /// Returns a server that all tests of this process share, and never kill.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started; the message says why.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<NatsServer> = OnceCell::const_new();
+        let start = || async { Self::start().await.unwrap_or_else(|error| panic!("{error}")) };
+        SHARED.get_or_init(start).await
+    }
+
+    /// Returns the URL of the server.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the version of the server that is running.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer.
+    pub fn version(&self) -> io::Result<String> {
+        let (_, info) = connect(self.port)?;
+        Ok(info["version"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Kills the server without giving it a chance to clean up.
+    pub fn kill(&mut self) {
+        self.running = None;
+    }
+
+    /// Asks the server to end, and waits until it has.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be signalled.
+    pub fn stop(&mut self) -> io::Result<()> {
+        self.signal("TERM")?;
+        if let Some(running) = &mut self.running {
+            running.server.wait()?;
+        }
+        self.running = None;
+        Ok(())
+    }
+
+    /// Starts the server on the port and the directory that it had, and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn restart(&mut self) -> io::Result<()> {
+        self.spawn()?;
+        self.answers().await
+    }
+
+    /// Halts the server, as a machine does that swaps or migrates: its connections stay open, and nothing answers.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be signalled.
+    pub fn pause(&self) -> io::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets a paused server go on.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be signalled.
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal("CONT")
+    }
+
+    /// Pauses the server at once, and resumes it when the returned future has waited for `duration`: a fault to inject.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be signalled.
+    pub fn fall_silent(&self, duration: Duration) -> io::Result<impl Future<Output = io::Result<()>> + '_> {
+        self.pause()?;
+        Ok(async move {
+            Clock::system().sleep(duration).await;
+            self.resume()
+        })
+    }
+
+    fn prepare(name: &str, port: u16, options: ServerOptions, more: &str) -> io::Result<Self> {
+        let directory = TempDir::with_prefix("anabranch-nats-")?;
+        let sync = if options.sync_always { " sync_interval: always\n" } else { "" };
+        let store = directory.path().join("js");
+        let config = format!(
+            "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\njetstream {{\n store_dir: \"{}\"\n{sync}}}\n{more}",
+            store.display()
+        );
+        fs::write(directory.path().join("server.conf"), config)?;
+        Ok(Self { port, directory, running: None })
+    }
+
+    fn spawn(&mut self) -> io::Result<()> {
+        self.running = None;
+        let path = self.directory.path();
+        let log = fs::OpenOptions::new().create(true).append(true).open(path.join("log"))?;
+        let binary = binary();
+        let server = Command::new(&binary)
+            .arg("-c")
+            .arg(path.join("server.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| missing(&binary, error))?;
+        let watchdog = watchdog(&server, path)?;
+        self.running = Some(Running { server, watchdog });
+        Ok(())
+    }
+
+    /// Waits until JetStream answers.
+    async fn answers(&self) -> io::Result<()> {
+        let clock = Clock::system();
+        let until = clock.instant() + PATIENCE;
+        while let Err(error) = self.ask() {
+            if clock.instant() > until {
+                let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("nats-server does not answer: {error}\n{log}")));
+            }
+            clock.sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    fn ask(&self) -> io::Result<()> {
+        let (mut stream, _) = connect(self.port)?;
+        stream.write_all(b"CONNECT {\"verbose\":false}\r\nSUB ready 1\r\nPUB $JS.API.INFO ready 0\r\n\r\n")?;
+        let mut answer = Vec::new();
+        let mut some = [0; 4096];
+        loop {
+            let n = stream.read(&mut some)?;
+            answer.extend_from_slice(&some[..n]);
+            let text = String::from_utf8_lossy(&answer);
+            if n == 0 || text.contains("\"error\"") {
+                return Err(io::Error::other("it is not ready"));
+            }
+            if text.contains("account_info_response") {
+                return Ok(());
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) -> io::Result<()> {
+        let Some(running) = &self.running else { return Err(io::Error::other("the server is not running")) };
+        let status = Command::new("kill").arg(format!("-{name}")).arg(running.server.id().to_string()).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other("the server could not be signalled")) }
+    }
+}
+
+/// Three servers that replicate streams among themselves.
+#[derive(Debug)]
+pub struct NatsCluster {
+    nodes: Vec<NatsServer>,
+}
+
+impl NatsCluster {
+    /// Starts a cluster with default options.
+    ///
+    /// # Errors
+    ///
+    /// As [`NatsServer::start`].
+    pub async fn start() -> io::Result<Self> {
+        ServerOptions::default().start_cluster().await
+    }
+
+    /// Returns a cluster that all tests of this process share, and never kill.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started; the message says why.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<NatsCluster> = OnceCell::const_new();
+        let start = || async { Self::start().await.unwrap_or_else(|error| panic!("{error}")) };
+        SHARED.get_or_init(start).await
+    }
+
+    /// Returns the URL of all nodes, with three replicas.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let hosts: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        format!("nats://{}?replicas=3", hosts.join(","))
+    }
+
+    /// Returns the nodes, which are named `n1`, `n2` and `n3`.
+    #[must_use]
+    pub fn nodes(&self) -> &[NatsServer] {
+        &self.nodes
+    }
+
+    /// Returns a node by its name, to kill it, pause it or start it again.
+    ///
+    /// # Panics
+    ///
+    /// When there is none of this name.
+    pub fn node(&mut self, name: &str) -> &mut NatsServer {
+        let index = ["n1", "n2", "n3"].iter().position(|n| *n == name);
+        &mut self.nodes[index.expect("a node's name is n1, n2 or n3")]
+    }
+}
+
+/// Connects and reads what the server says first.
+fn connect(port: u16) -> io::Result<(TcpStream, serde_json::Value)> {
+    let stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), LOOK)?;
+    stream.set_read_timeout(Some(LOOK))?;
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line)?;
+    let info = serde_json::from_str(line.trim_start_matches("INFO").trim())?;
+    Ok((stream, info))
+}
+
+fn binary() -> OsString {
+    env::var_os("ANABRANCH_NATS_SERVER").filter(|path| !path.is_empty()).unwrap_or_else(|| "nats-server".into())
+}
+
+fn missing(binary: &OsString, error: io::Error) -> io::Error {
+    let hint = "run ./scripts/test, or name a binary in ANABRANCH_NATS_SERVER";
+    io::Error::new(error.kind(), format!("`{}` cannot be started ({error}): {hint}", binary.display()))
+}
+
+/// Kills the server when this process is gone, also when it was killed: its end of the pipe closes with it.
+fn watchdog(server: &Child, directory: &Path) -> io::Result<Child> {
+    Command::new("sh")
+        .args(["-c", "cat >/dev/null; kill -9 \"$1\"; rm -rf \"$2\"", "watchdog"])
+        .arg(server.id().to_string())
+        .arg(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+/// A port that nobody listens on.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
