@@ -4,6 +4,8 @@ pub mod codec;
 pub mod core;
 pub mod engine;
 pub mod error;
+pub mod runtime;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

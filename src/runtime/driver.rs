@@ -1,0 +1,429 @@
+//! Driving one run: apply events, persist, act; look again when a write conflicts.
+//!
+//! The machine is ahead of the store by the events of two batches: the one that is being written and the one that waits for it.
+//! Effects belong to a batch and happen when it is persisted. After a conflict the machine is put back on what is stored and
+//! the events are applied anew: either somebody left a note under our epoch, and we go on with it, or the run has another owner,
+//! and everything here is dropped.
+
+use super::{
+    body::{self, Stop},
+    claim::Held,
+    error::RunError,
+    hosted::{Ended, Hosted, Live, Progress},
+    message::{End, Msg, NotTaken, Reply},
+};
+use crate::{
+    core::{
+        graph::NodeId,
+        machine::{Effects, Event, RunMachine},
+        retry::StopReason,
+        snapshot::{NodeStatus, Owner, Snapshot, Value},
+    },
+    engine::{Expect, Key, Revision, StoreError},
+    telemetry,
+    time::{Backoff, Timestamp},
+};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use ractor::ActorRef;
+use std::{collections::HashMap, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+};
+use tracing::{Instrument as _, Span};
+
+pub(super) struct Driver<C> {
+    hosted: Arc<Hosted<C>>,
+    myself: ActorRef<Msg>,
+    machine: RunMachine,
+    revision: Revision,
+    /// Who we are, and in which epoch.
+    claim: (Owner, u64),
+    /// Applied and not yet persisted.
+    waiting: Batch,
+    writing: Option<Writing>,
+    bodies: HashMap<(NodeId, u32), Stop>,
+    /// Bodies, the write and the timer; dropped with the actor, so nothing outlives it.
+    tasks: JoinSet<()>,
+    timer: Option<(Timestamp, AbortHandle)>,
+    releasing: bool,
+    progress: watch::Sender<Progress>,
+    backoff: Backoff,
+    span: Span,
+}
+
+/// Events that are persisted together.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Recorded>,
+    effects: Effects,
+    /// The snapshot changed although no event is listed.
+    dirty: bool,
+}
+
+struct Recorded {
+    event: Event,
+    at: Timestamp,
+    reply: Option<Reply>,
+}
+
+/// A batch under way.
+struct Writing {
+    batch: Batch,
+    /// What is being written, to recognize it.
+    bytes: Bytes,
+    snapshot: Arc<Snapshot>,
+}
+
+impl<C: Send + Sync + 'static> Driver<C> {
+    pub(super) fn new(hosted: Arc<Hosted<C>>, held: Held, progress: watch::Sender<Progress>, myself: ActorRef<Msg>) -> Self {
+        let Held { machine, revision, effects } = held;
+        let snapshot = machine.snapshot();
+        let span = telemetry::run_span(&snapshot.topology, &snapshot.run, snapshot.epoch, snapshot.trace.as_ref());
+        let claim = (hosted.shared.worker.me().clone(), snapshot.epoch);
+        hosted.enter(snapshot.run.clone(), Live { actor: myself.clone(), progress: progress.subscribe() });
+        Self {
+            hosted,
+            myself,
+            machine,
+            revision,
+            claim,
+            waiting: Batch { effects, ..Batch::default() },
+            writing: None,
+            bodies: HashMap::new(),
+            tasks: JoinSet::new(),
+            timer: None,
+            releasing: false,
+            progress,
+            backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(5)),
+            span,
+        }
+    }
+
+    /// Acts on what the claim persisted.
+    pub(super) fn begin(&mut self) {
+        let effects = mem::take(&mut self.waiting.effects);
+        let snapshot = Arc::clone(&self.progress.borrow().snapshot);
+        self.perform(effects, &snapshot);
+        self.arm();
+    }
+
+    pub(super) fn happened(&mut self, event: Event, reply: Option<Reply>) {
+        // Without an owner in the snapshot the run is everybody's: it came to rest, or was let go, in a write under way.
+        if self.ended().is_some() || self.machine.snapshot().owner.is_none() {
+            return answer(reply, Err(NotTaken::Gone));
+        }
+        let at = self.hosted.clock().now();
+        match self.machine.apply(event.clone(), at) {
+            Ok(effects) if event == Event::Tick && effects.is_empty() => answer(reply, Ok(())),
+            Ok(effects) => {
+                self.waiting.effects.merge(effects);
+                self.waiting.events.push(Recorded { event, at, reply });
+            }
+            Err(refused) => {
+                tracing::debug!(parent: &self.span, %refused, "an event came too late");
+                answer(reply, Err(refused.into()));
+            }
+        }
+    }
+
+    pub(super) fn body_ended(&mut self, node: NodeId, attempt: u32, end: End) {
+        self.bodies.remove(&(node, attempt));
+        if self.releasing && matches!(end, End::Stopped) && self.machine.snapshot().cancel.is_none() {
+            // The release takes the attempt back; as an event of its own, its end would start the next one.
+            return;
+        }
+        self.happened(end.into_event(node, attempt), None);
+    }
+
+    pub(super) fn due(&mut self) {
+        self.timer = None;
+        self.happened(Event::Tick, None);
+    }
+
+    pub(super) fn release(&mut self) {
+        self.releasing = true;
+        self.bodies.values().for_each(|stop| stop.ask(StopReason::Shutdown));
+    }
+
+    pub(super) fn release_now(&mut self) {
+        self.releasing = true;
+        // What they did is not recorded; they start again elsewhere.
+        self.tasks.abort_all();
+        self.bodies.clear();
+        if let Some(writing) = self.writing.take() {
+            // The aborted write may have landed all the same: the store tells, and what was applied is applied anew.
+            self.waiting = joined(writing.batch, mem::take(&mut self.waiting));
+            let _ = self.myself.cast(Msg::LookAgain);
+        }
+    }
+
+    /// What follows every message: write if there is something to write, sleep until the next deadline, end if all is done.
+    pub(super) async fn go_on(&mut self) {
+        if self.ended().is_some() {
+            return;
+        }
+        let idle = self.writing.is_none() && self.waiting.events.is_empty() && !self.waiting.dirty;
+        if self.releasing && idle && self.bodies.is_empty() {
+            self.happened(Event::Released, None);
+        }
+        self.write().await;
+        self.arm();
+    }
+
+    /// Starts to write what waits, unless a write is under way.
+    async fn write(&mut self) {
+        if self.writing.is_some() || (self.waiting.events.is_empty() && !self.waiting.dirty) {
+            return;
+        }
+        let batch = mem::take(&mut self.waiting);
+        let bytes = match self.hosted.encode(self.machine.snapshot_mut()).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::warn!(parent: &self.span, error = &error as &dyn std::error::Error, "a value was not moved out");
+                self.waiting = batch;
+                return self.look_again_later();
+            }
+        };
+        let snapshot = Arc::new(self.machine.snapshot().clone());
+        self.writing = Some(Writing { batch, bytes: bytes.clone(), snapshot: Arc::clone(&snapshot) });
+        let (hosted, myself, revision) = (Arc::clone(&self.hosted), self.myself.clone(), self.revision);
+        self.tasks.spawn(async move {
+            let write = hosted.write(&snapshot, bytes, Expect::At(revision));
+            // A crash here is a crash after the transition: whoever adopts the run finds it done.
+            let _ = myself.cast(match AssertUnwindSafe(write).catch_unwind().await {
+                Ok(outcome) => Msg::Written(outcome),
+                Err(panic) => Msg::Broken(format!("a write panicked: {}", body::panic_text(&*panic))),
+            });
+        });
+    }
+
+    pub(super) async fn written(&mut self, outcome: Result<Revision, RunError>) {
+        if self.writing.is_none() {
+            return;
+        }
+        match outcome {
+            Ok(revision) => self.persisted(revision),
+            Err(RunError::Store(StoreError::Conflict | StoreError::Unknown(_))) => self.look_again().await,
+            Err(error) => {
+                tracing::warn!(parent: &self.span, error = &error as &dyn std::error::Error, "a transition was not stored");
+                self.look_again_later();
+            }
+        }
+    }
+
+    /// The batch under way is in the store: act on it.
+    fn persisted(&mut self, revision: Revision) {
+        let Some(Writing { batch, snapshot, .. }) = self.writing.take() else { return };
+        self.backoff.reset();
+        self.revision = revision;
+        self.progress.send_modify(|p| p.snapshot = Arc::clone(&snapshot));
+        let released = batch.events.iter().any(|r| r.event == Event::Released);
+        batch.events.into_iter().for_each(|recorded| answer(recorded.reply, Ok(())));
+        self.perform(batch.effects, &snapshot);
+        if released {
+            self.end(Ended::Released);
+        }
+    }
+
+    /// Does what a persisted transition asks for.
+    fn perform(&mut self, effects: Effects, snapshot: &Arc<Snapshot>) {
+        for (node, attempt, reason) in effects.stop {
+            if let Some(stop) = self.bodies.get(&(node, attempt)) {
+                stop.ask(reason);
+            }
+        }
+        if let Some(status) = effects.finished {
+            tracing::debug!(parent: &self.span, %status, "the run is at rest");
+            self.keep_values_as_long_as(snapshot);
+            return self.end(Ended::AtRest);
+        }
+        if self.releasing {
+            // Committed as running, and never started: the release takes the attempts back.
+            return;
+        }
+        for (node, attempt) in effects.execute {
+            self.start(node, attempt, snapshot);
+        }
+    }
+
+    fn start(&mut self, node: NodeId, attempt: u32, snapshot: &Arc<Snapshot>) {
+        let stop = Stop::new();
+        let span = telemetry::node_span(&self.span, &snapshot.nodes[node.index()].name, attempt);
+        let body =
+            body::run(Arc::clone(&self.hosted), self.myself.clone(), Arc::clone(snapshot), (node, attempt), stop.subscribe());
+        let myself = self.myself.clone();
+        let report = async move {
+            let end = body.await;
+            let _ = myself.cast(Msg::Ended(node, attempt, end));
+        };
+        self.tasks.spawn(report.instrument(span));
+        self.bodies.insert((node, attempt), stop);
+    }
+
+    pub(super) async fn nudged(&mut self) {
+        // A write under way finds the note by its conflict.
+        if self.writing.is_none() && self.ended().is_none() {
+            self.look_again().await;
+        }
+    }
+
+    /// Puts the machine on what is stored, and applies anew what is not.
+    pub(super) async fn look_again(&mut self) {
+        if self.ended().is_some() {
+            return;
+        }
+        let record = match self.hosted.store().get(&self.key()).await {
+            Ok(Some(entry)) => {
+                if self.writing.as_ref().is_some_and(|w| w.bytes == entry.value) {
+                    // Our own write, whose acknowledgement was lost.
+                    return self.persisted(entry.revision);
+                }
+                if entry.revision == self.revision && self.writing.is_none() {
+                    return;
+                }
+                self.hosted.decode(&self.machine.snapshot().run, entry)
+            }
+            Ok(None) => return self.fenced("the run was deleted"),
+            Err(error) => Err(error.into()),
+        };
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::warn!(parent: &self.span, error = &error as &dyn std::error::Error, "the run cannot be read");
+                return self.look_again_later();
+            }
+        };
+        let (me, epoch) = &self.claim;
+        if record.snapshot.epoch != *epoch || record.snapshot.owner.as_ref() != Some(me) {
+            return self.fenced("another worker took the run over");
+        }
+        self.revision = record.revision;
+        self.reapply(record.snapshot);
+    }
+
+    fn reapply(&mut self, stored: Snapshot) {
+        let now = self.hosted.clock().now();
+        let before = self.writing.take().map(|w| w.batch).unwrap_or_default();
+        let batch = joined(before, mem::take(&mut self.waiting));
+        let Ok(mut effects) = self.machine.refresh(stored, now) else {
+            return self.fenced("the run was migrated");
+        };
+        let mut events = Vec::with_capacity(batch.events.len());
+        for Recorded { event, at, reply } in batch.events {
+            match self.machine.apply(event.clone(), at) {
+                Ok(more) => {
+                    effects.merge(more);
+                    events.push(Recorded { event, at, reply });
+                }
+                Err(refused) => answer(reply, Err(refused.into())),
+            }
+        }
+        // Whatever runs in this epoch and has no body here never started: it was committed by a write whose outcome we missed,
+        // or follows from the note.
+        let nodes = self.machine.snapshot().nodes.iter().enumerate();
+        let running = nodes.filter(|(_, n)| n.status == NodeStatus::Running).map(|(i, n)| (NodeId::at(i), n.attempt));
+        effects.execute = running.filter(|attempt| !self.bodies.contains_key(attempt)).collect();
+        // And whatever has a body here and is to end may not have been told, for the same reason.
+        let snapshot = self.machine.snapshot();
+        for &(node, attempt) in self.bodies.keys() {
+            let state = &snapshot.nodes[node.index()];
+            if snapshot.cancel.is_some() {
+                effects.stop.push((node, attempt, StopReason::Cancelled));
+            } else if state.status != NodeStatus::Running || state.attempt != attempt {
+                effects.stop.push((node, attempt, StopReason::Timeout));
+            }
+        }
+        self.waiting = Batch { events, effects, dirty: true };
+    }
+
+    fn fenced(&mut self, why: &str) {
+        tracing::info!(parent: &self.span, why, "the run is no longer ours");
+        self.bodies.values().for_each(|stop| stop.ask(StopReason::Fenced));
+        self.end(Ended::Fenced);
+    }
+
+    fn look_again_later(&mut self) {
+        let (delay, clock, myself) = (self.backoff.next_delay(), self.hosted.clock().clone(), self.myself.clone());
+        self.tasks.spawn(async move {
+            clock.sleep(delay).await;
+            let _ = myself.cast(Msg::LookAgain);
+        });
+    }
+
+    /// Sleeps until the machine has something to do.
+    fn arm(&mut self) {
+        let next = self.machine.next_deadline().filter(|_| self.ended().is_none());
+        if self.timer.as_ref().map(|(at, _)| *at) == next {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            timer.abort();
+        }
+        if let Some(at) = next {
+            let (clock, myself) = (self.hosted.clock().clone(), self.myself.clone());
+            let timer = self.tasks.spawn(async move {
+                clock.sleep_until(at).await;
+                let _ = myself.cast(Msg::Due);
+            });
+            self.timer = Some((at, timer));
+        }
+        // Ended tasks are reaped here, so that a long run does not collect them.
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Large values expire with their run. A crash before this leaves them to whoever deletes the run.
+    fn keep_values_as_long_as(&mut self, snapshot: &Arc<Snapshot>) {
+        let Some(ttl) = self.hosted.kept_for(snapshot.status) else { return };
+        let stored = snapshot.values().filter(|v| matches!(v, Value::Stored(_))).cloned();
+        let stored: Vec<_> = stored.collect();
+        if stored.is_empty() {
+            return;
+        }
+        let hosted = Arc::clone(&self.hosted);
+        self.hosted.shared.tasks.spawn(async move {
+            for value in stored {
+                if let Err(error) = hosted.outputs.expire(&value, ttl).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a value keeps no time");
+                }
+            }
+        });
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        self.progress.borrow().ended
+    }
+
+    fn end(&mut self, how: Ended) {
+        self.leave();
+        self.progress.send_modify(|p| p.ended = Some(how));
+        let unanswered =
+            mem::take(&mut self.waiting).events.into_iter().chain(self.writing.take().into_iter().flat_map(|w| w.batch.events));
+        unanswered.for_each(|recorded| answer(recorded.reply, Err(NotTaken::Gone)));
+        self.myself.stop(None);
+    }
+
+    /// Takes the run off the list of those that live here.
+    pub(super) fn leave(&self) {
+        self.hosted.leave(&self.machine.snapshot().run, self.myself.get_id());
+    }
+
+    fn key(&self) -> Key {
+        self.hosted.key(&self.machine.snapshot().run).expect("the run was claimed by this key")
+    }
+}
+
+fn joined(mut first: Batch, second: Batch) -> Batch {
+    first.events.extend(second.events);
+    first.effects.merge(second.effects);
+    first.dirty |= second.dirty;
+    first
+}
+
+fn answer(reply: Option<Reply>, outcome: Result<(), NotTaken>) {
+    if let Some(reply) = reply {
+        // Whoever asked may have lost interest.
+        let _ = reply.send(outcome);
+    }
+}

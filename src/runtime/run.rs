@@ -1,0 +1,204 @@
+//! A handle to one run: await its outcome, or follow its progress, wherever it is driven.
+
+use super::{RunError, body, dead_letter::failures, hosted::Hosted};
+use crate::{
+    core::snapshot::{RunStatus, Snapshot},
+    engine::Change,
+    topology::Topology,
+};
+use futures_util::{Stream, StreamExt as _, stream};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// One run. Handles are cheap; dropping one changes nothing for the run.
+pub struct Run<I, O, C> {
+    pub(super) hosted: Arc<Hosted<C>>,
+    pub(super) topology: Topology<I, O, C>,
+    pub(super) id: Arc<str>,
+}
+
+impl<I, O, C> Clone for Run<I, O, C> {
+    fn clone(&self) -> Self {
+        Self { hosted: Arc::clone(&self.hosted), topology: self.topology.clone(), id: Arc::clone(&self.id) }
+    }
+}
+
+impl<I, O, C> fmt::Debug for Run<I, O, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<I, O, C: Send + Sync + 'static> Run<I, O, C> {
+    /// Returns its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Waits until the run has ended, and returns its output.
+    ///
+    /// A suspended run is waited for: a signal moves it.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Failed`] or [`RunError::Cancelled`] for a run that ended so, [`RunError::Output`] when it completed without
+    /// the output that the topology promises, [`RunError::NotFound`] when it was deleted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: waiting changes nothing.
+    pub async fn outcome(&self) -> Result<O, RunError> {
+        let snapshot = self.wait_for(|s| s.status.is_terminal()).await?;
+        match snapshot.status {
+            RunStatus::Completed => {
+                let values = body::values(&self.hosted, &snapshot, &self.hosted.definition.output).await?;
+                Ok(self.topology.decode_output(values)?)
+            }
+            RunStatus::Cancelled => Err(RunError::Cancelled {
+                run: snapshot.run.clone(),
+                reason: snapshot.reason.clone().unwrap_or_else(|| "no reason was given".into()),
+            }),
+            status => Err(RunError::Failed {
+                run: snapshot.run.clone(),
+                status,
+                reason: snapshot.reason.clone(),
+                failures: failures(&snapshot),
+            }),
+        }
+    }
+
+    /// Returns the run as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NotFound`] when there is no such run any more.
+    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, RunError> {
+        if let Some(live) = self.hosted.live(&self.id) {
+            return Ok(Arc::clone(&live.progress.borrow().snapshot));
+        }
+        let record = self.hosted.load(&self.id).await?.ok_or_else(|| RunError::NotFound(self.id.to_string()))?;
+        Ok(Arc::new(record.snapshot))
+    }
+
+    /// Waits until the run is as `wanted`, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NotFound`] when the run was deleted; what the store says when it cannot be watched.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: waiting changes nothing.
+    pub async fn wait_for(&self, mut wanted: impl FnMut(&Snapshot) -> bool) -> Result<Arc<Snapshot>, RunError> {
+        let mut progress = std::pin::pin!(self.progress());
+        while let Some(snapshot) = progress.next().await {
+            let snapshot = snapshot?;
+            if wanted(&snapshot) {
+                return Ok(snapshot);
+            }
+        }
+        Err(RunError::NotFound(self.id.to_string()))
+    }
+
+    /// Follows the run: its state now, then each newer one, until it has ended. States may be skipped, never repeated.
+    ///
+    /// # Errors
+    ///
+    /// An item is an error when the run was deleted or cannot be read, and is then the last.
+    pub fn progress(&self) -> impl Stream<Item = Result<Arc<Snapshot>, RunError>> + Send + use<I, O, C> {
+        let follow = Follow { hosted: Arc::clone(&self.hosted), id: Arc::clone(&self.id), seen: None, from: From::Nowhere };
+        stream::unfold(Some(follow), |follow| async move {
+            let mut follow = follow?;
+            match follow.next().await {
+                Ok(snapshot) => {
+                    let ended = snapshot.status.is_terminal();
+                    Some((Ok(snapshot), (!ended).then_some(follow)))
+                }
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+}
+
+/// Following one run through its owners: its actor while it lives here, the store's watch otherwise.
+struct Follow<C> {
+    hosted: Arc<Hosted<C>>,
+    id: Arc<str>,
+    /// The newest state that was given out.
+    seen: Option<Arc<Snapshot>>,
+    from: From,
+}
+
+enum From {
+    Nowhere,
+    Actor(tokio::sync::watch::Receiver<super::hosted::Progress>),
+    Store(stream::BoxStream<'static, Change>),
+}
+
+impl<C: Send + Sync + 'static> Follow<C> {
+    async fn next(&mut self) -> Result<Arc<Snapshot>, RunError> {
+        loop {
+            match &mut self.from {
+                From::Nowhere => self.from = self.find().await?,
+                From::Actor(progress) => {
+                    let snapshot = Arc::clone(&progress.borrow_and_update().snapshot);
+                    if self.is_news(&snapshot) {
+                        return Ok(self.saw(snapshot));
+                    }
+                    let From::Actor(progress) = &mut self.from else { continue };
+                    let ended = progress.borrow().ended.is_some();
+                    if ended || progress.changed().await.is_err() {
+                        // At rest, or driven by somebody else: the store tells.
+                        self.from = self.watch().await?;
+                    }
+                }
+                From::Store(changes) => {
+                    let key = self.hosted.key(&self.id)?;
+                    match changes.next().await {
+                        Some(Change::Put(entry)) if entry.key == key => {
+                            let record = self.hosted.decode(&self.id, entry)?;
+                            let snapshot = Arc::new(record.snapshot);
+                            if self.is_news(&snapshot) {
+                                return Ok(self.saw(snapshot));
+                            }
+                        }
+                        Some(Change::Deleted(gone, _) | Change::Expired(gone, _)) if gone == key => {
+                            return Err(RunError::NotFound(self.id.to_string()));
+                        }
+                        Some(_) => {}
+                        None => {
+                            self.hosted.clock().sleep(Duration::from_millis(100)).await;
+                            self.from = From::Nowhere;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn find(&mut self) -> Result<From, RunError> {
+        if let Some(live) = self.hosted.live(&self.id) {
+            return Ok(From::Actor(live.progress));
+        }
+        self.watch().await
+    }
+
+    /// Watches the store; a run that is not there is told at once rather than waited for.
+    async fn watch(&mut self) -> Result<From, RunError> {
+        // Watched first, read then: what happens in between is in the watch.
+        let changes = self.hosted.store().watch(&self.hosted.runs.below()).await?;
+        if self.hosted.load(&self.id).await?.is_none() {
+            return Err(RunError::NotFound(self.id.to_string()));
+        }
+        Ok(From::Store(changes))
+    }
+
+    fn is_news(&self, snapshot: &Snapshot) -> bool {
+        self.seen.as_ref().is_none_or(|seen| **seen != *snapshot)
+    }
+
+    fn saw(&mut self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.seen = Some(Arc::clone(&snapshot));
+        snapshot
+    }
+}
