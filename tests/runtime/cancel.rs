@@ -1,0 +1,103 @@
+//! Cancellation: of what runs, waits, or lives elsewhere.
+
+use crate::support::{Gate, Journal, gated, listening, space, worker};
+use anabranch::{
+    Ctx, NodeError, RetryPolicy, Signal, StopReason, Topology,
+    core::{machine::NoteError, snapshot::RunStatus},
+    runtime::RunError,
+};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn cancelled(outcome: Result<u64, RunError>) -> String {
+    match outcome {
+        Err(RunError::Cancelled { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_listens_has_time_to_end() {
+    let space = space().await;
+    let (runtime, gate) = (worker(&space).await, Gate::default());
+    let runs = runtime.host(listening(2 * SECOND), gate.clone()).unwrap();
+    let run = runs.start("r1", 1).await.unwrap();
+    gate.entered().await;
+    runs.cancel("r1", "changed my mind").await.unwrap();
+    assert_eq!(cancelled(run.outcome().await), "changed my mind");
+    assert_eq!(gate.stopped(), [StopReason::Cancelled]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_listen_is_dropped_at_once() {
+    let space = space().await;
+    let (runtime, gate) = (worker(&space).await, Gate::default());
+    let runs = runtime.host(gated(), gate.clone()).unwrap();
+    let run = runs.start("r1", 1).await.unwrap();
+    gate.entered().await;
+    let asked = space.clock().now();
+    runs.cancel("r1", "").await.unwrap();
+    cancelled(run.outcome().await);
+    assert!(space.clock().now().since(asked) < SECOND);
+    assert_eq!(gate.finished(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_lingers_too_long_is_abandoned() {
+    let space = space().await;
+    let (runtime, gate) = (worker(&space).await, Gate::default());
+    let runs = runtime.host(listening(3600 * SECOND), gate.clone()).unwrap();
+    let run = runs.start("r1", 1).await.unwrap();
+    gate.entered().await;
+    runs.cancel("r1", "stop").await.unwrap();
+    assert_eq!(cancelled(run.outcome().await), "stop");
+    assert!(gate.stopped().is_empty(), "it was not waited for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_for_its_next_attempt_is_cancelled_at_once() {
+    let space = space().await;
+    let (runtime, journal) = (worker(&space).await, Journal::default());
+    let mut t = Topology::builder::<u64>("back-off").app::<Journal>();
+    let input = t.input();
+    let node = t.node("fails", input, async |_: Ctx<Journal>, _: u64| Err::<u64, _>(NodeError::retryable("no")));
+    t.options(node).retry(RetryPolicy::default().delays([3600 * SECOND]));
+    let runs = runtime.host(t.build(node).unwrap(), journal).unwrap();
+    let run = runs.start("r1", 1).await.unwrap();
+    run.wait_for(|s| s.node("fails").is_some_and(|n| n.due_at.is_some())).await.unwrap();
+    runs.cancel("r1", "enough").await.unwrap();
+    assert_eq!(cancelled(run.outcome().await), "enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_run_is_cancelled_by_whoever_asks() {
+    let space = space().await;
+    let (first, second) = (worker(&space).await, worker(&space).await);
+    let topology = || {
+        let mut t = Topology::builder::<u64>("waits");
+        let input = t.input();
+        let never = t.wait_for("never", input, Signal::<u64>::new("never"));
+        t.build(never).unwrap()
+    };
+    let (runs, others) = (first.host(topology(), ()).unwrap(), second.host(topology(), ()).unwrap());
+    let run = runs.start("r1", 1).await.unwrap();
+    run.wait_for(|s| s.status == RunStatus::Suspended).await.unwrap();
+    others.cancel("r1", "no longer needed").await.unwrap();
+    assert_eq!(cancelled(run.outcome().await), "no longer needed");
+    assert!(matches!(others.cancel("r1", "again").await, Err(RunError::Refused(NoteError::Closed(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_lives_in_another_worker_is_cancelled_there() {
+    let space = space().await;
+    let (first, second, gate) = (worker(&space).await, worker(&space).await, Gate::default());
+    let runs = first.host(listening(Duration::ZERO), gate.clone()).unwrap();
+    let others = second.host(listening(Duration::ZERO), gate.clone()).unwrap();
+    let run = runs.start("r1", 1).await.unwrap();
+    gate.entered().await;
+    others.cancel("r1", "from afar").await.unwrap();
+    assert_eq!(cancelled(run.outcome().await), "from afar");
+    assert_eq!(gate.stopped(), [StopReason::Cancelled]);
+    assert_eq!(run.snapshot().await.unwrap().epoch, 1);
+}
