@@ -1,4 +1,8 @@
 //! Durable DAG workflows on one dependency, NATS JetStream, or on none: the same code runs on an embedded engine.
+//!
+//! Describe a graph with [`Topology`], open an [`Engine`](engine::Engine), start a [`Runtime`](runtime::Runtime) on one of its
+//! spaces, and host the topology there: its [`Runs`](runtime::Runs) survive the death of the process. `README.md` has a first
+//! example, `docs/semantics.md` what can be relied on.
 
 pub mod codec;
 pub mod core;
@@ -17,3 +21,8 @@ pub use topology::{
     Arm, BuildError, Choice, Ctx, Disposition, Node, NodeError, NodeResult, NodeResultExt, Optional, Saved, Signal, Topology,
     TopologyBuilder, TriggerRule, arm,
 };
+
+/// The examples of the README, which are compiled and run as documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

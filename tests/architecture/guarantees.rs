@@ -1,0 +1,145 @@
+//! The rule about `docs/semantics.md`: each bullet names a test, and the test exists.
+//!
+//! In a bullet, whatever is in backticks and looks like a function's name (`lower_case`, with an underscore) must be a test,
+//! or at least a name that the source knows; so a test that is renamed or removed is missed here.
+
+use super::tokens::{at, is_word, tokens};
+use std::collections::HashSet;
+
+/// The page with the guarantees.
+pub(crate) const PAGE: &str = "docs/semantics.md";
+
+/// Where a public function is a case of the suite that every engine is tested with.
+const SUITE: &str = "src/testing/conformance";
+
+/// The names in the tree.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    tests: HashSet<String>,
+    words: HashSet<String>,
+}
+
+impl Names {
+    /// Adds those of a file; only Rust source has any.
+    pub(crate) fn read(&mut self, path: &str, text: &str) {
+        let source = path.starts_with("src/") || path.starts_with("tests/");
+        if !source || std::path::Path::new(path).extension().is_none_or(|e| e != "rs") {
+            return;
+        }
+        let tokens = tokens(text);
+        let mut attributed = false;
+        for i in 0..tokens.len() {
+            let before = if i == 0 { "" } else { at(&tokens, i - 1) };
+            match at(&tokens, i) {
+                // `#[test]` and `#[tokio::test(start_paused = true)]`, but not `#[cfg(test)]`.
+                "test" if matches!(before, "[" | "::") && matches!(at(&tokens, i + 1), "]" | "(") => attributed = true,
+                "fn" => {
+                    let case = path.starts_with(SUITE) && (0..i).rev().take(3).any(|j| at(&tokens, j) == "pub");
+                    if attributed || case {
+                        self.tests.insert(at(&tokens, i + 1).to_owned());
+                    }
+                    attributed = false;
+                }
+                word if path.starts_with("src/") && is_word(word) => {
+                    self.words.insert(word.to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Returns what is wrong with the page.
+pub(crate) fn violations(page: &str, names: &Names) -> Vec<String> {
+    let bullets = bullets(page);
+    if bullets.is_empty() {
+        return vec![format!("{PAGE}: no bullet: state each guarantee as one, with the name of its test in backticks")];
+    }
+    let mut found = Vec::new();
+    for (line, bullet) in bullets {
+        let cited: Vec<&str> = bullet.split('`').skip(1).step_by(2).filter_map(candidate).collect();
+        for name in cited.iter().filter(|n| !names.tests.contains(**n) && !names.words.contains(**n)) {
+            found.push(format!("{PAGE}:{line}: there is no test `{name}`: was it renamed? Name the one that holds this now"));
+        }
+        if !cited.iter().any(|n| names.tests.contains(*n)) {
+            found.push(format!(
+                "{PAGE}:{line}: this bullet names no test: write one that fails without it, and its name in backticks"
+            ));
+        }
+    }
+    found
+}
+
+/// Returns each bullet, at any indentation, with the lines that continue it and the number of its first.
+fn bullets(page: &str) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let (mut inside, mut fenced) = (false, false);
+    for (number, line) in page.lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with("```") {
+            fenced = !fenced;
+        }
+        if let Some(text) = line.strip_prefix("- ").or_else(|| line.strip_prefix("* ")).filter(|_| !fenced) {
+            found.push((number + 1, text.to_owned()));
+            inside = true;
+        } else if line.is_empty() || line.starts_with('#') || line.starts_with("```") {
+            inside = false;
+        } else if let Some((_, bullet)) = found.last_mut().filter(|_| inside) {
+            bullet.push(' ');
+            bullet.push_str(line);
+        }
+    }
+    found
+}
+
+/// Returns the last part of a path when it looks like a test's name.
+fn candidate(code: &str) -> Option<&str> {
+    let name = code.rsplit("::").next().unwrap_or(code);
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    (plain && name.contains('_')).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        let mut names = Names::default();
+        names.read("src/a.rs", "struct A { max_deliver: u8 } #[test] fn a_holds() {} #[cfg(test)] fn no_test() {} // b_holds");
+        names.read("tests/b.rs", "#[tokio::test(start_paused = true)]\n#[ignore]\nasync fn b_holds() {} fn helper_of_b() {}");
+        names.read("src/testing/conformance/store.rs", "pub async fn c_holds() {} fn helper_of_c() {}");
+        names.read("README.md", "#[test] fn d_holds() {}");
+        names
+    }
+
+    #[test]
+    fn a_test_is_what_the_runner_or_the_suite_runs() {
+        let mut tests: Vec<_> = names().tests.into_iter().collect();
+        tests.sort();
+        assert_eq!(tests, ["a_holds", "b_holds", "c_holds"]);
+    }
+
+    #[test]
+    fn a_bullet_with_its_test_is_fine() {
+        let page = "# A\n\n- After `max_deliver` x.\n  Held by `a_holds`\n  and `b::b_holds`.\n* B: `c_holds`\n\nNo `bullet_at_all`.\n";
+        assert_eq!(violations(page, &names()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_bullet_without_a_test_is_refused() {
+        for page in
+            ["- A, `memory:`.", "- After `max_deliver` x.", "- A\n\n`a_holds`", "- `a_holds`\n  - nested", "- `helper_of_c`"]
+        {
+            let found = violations(page, &names());
+            assert!(found.iter().any(|f| f.contains("names no test")), "{page}: {found:?}");
+        }
+        assert!(violations("# Nothing\n", &names())[0].contains("no bullet"));
+    }
+
+    #[test]
+    fn a_test_that_was_renamed_is_missed() {
+        let found = violations("- A: `a_holds`, `a_held_once`.", &names());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("there is no test `a_held_once`"), "{found:?}");
+    }
+}
