@@ -445,6 +445,27 @@ async fn what_was_done_does_not_come_back_from_the_outbox_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_committed_just_before_the_first_direct_one_is_not_lost() {
+    let space = space(&NatsServer::shared().await.url(), "").await;
+    if !space.store().capabilities().atomic_commit {
+        return;
+    }
+    let queue = space.queue("out", QueueOptions::default()).await.unwrap();
+    let name = Name::new("out").unwrap();
+    let commit = Commit::new().put(key("k"), "1".into(), Expect::Absent, plain()).send(name, Message::new("committed"));
+    space.store().commit(commit).await.unwrap();
+    queue.publish(Message::new("direct")).await.unwrap();
+    let mut came = Vec::new();
+    for _ in 0..2 {
+        let delivery = receive(&*queue).await;
+        came.push(delivery.message().payload.clone());
+        delivery.ack().await.unwrap();
+    }
+    came.sort();
+    assert_eq!(came, ["committed", "direct"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_id_sent_to_two_queues_reaches_both() {
     let space = space(&NatsServer::shared().await.url(), "").await;
     if !space.store().capabilities().atomic_commit {

@@ -18,7 +18,7 @@ use crate::engine::{Headers, Message, Name, Published, Pull, Queue, QueueOptions
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// The consumer that all workers of a queue share.
@@ -64,7 +64,25 @@ impl JetQueue {
             return Err(other_options());
         }
         queue.ensure_consumer(&mut queue.link.patience()).await?;
+        queue.sourcing(found).await?;
         Ok(queue)
+    }
+
+    /// Waits until the server has begun to take what commits left in the space.
+    ///
+    /// It begins a moment after the stream was created, and then from the time of the stream's last message on: what was
+    /// committed before a message that was published in that moment would never come.
+    async fn sourcing(&self, mut found: Value) -> Result<(), StoreError> {
+        let mut patience = self.link.patience();
+        // The server answers -1 for a source that it has not heard of yet.
+        while found["sources"].as_array().is_none_or(|all| all.iter().any(|s| s["active"].as_i64().is_none_or(|ago| ago < 0))) {
+            if !patience.pause().await {
+                return Err(StoreError::Unavailable("the server does not begin to source the queue".into()));
+            }
+            found =
+                self.link.api(&format!("STREAM.INFO.{}", self.stream), &Value::Null, &mut patience).await?.map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// Makes sure that the workers' consumer is there: also after somebody deleted it.
@@ -75,7 +93,7 @@ impl JetQueue {
             "max_ack_pending": self.options.max_in_flight, "max_waiting": 4096,
         });
         let verb = format!("CONSUMER.INFO.{}.{WORKERS}", self.stream);
-        let found = match self.link.api(&verb, &serde_json::Value::Null, patience).await? {
+        let found = match self.link.api(&verb, &Value::Null, patience).await? {
             Ok(found) => found,
             Err(error) if error.is_missing() => {
                 let verb = format!("CONSUMER.CREATE.{}.{WORKERS}", self.stream);
