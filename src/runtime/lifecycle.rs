@@ -24,7 +24,7 @@ use tokio_util::{
 
 /// One worker of a space: hosts topologies and drives their runs.
 ///
-/// Clones are handles of one worker. Dropping the last one, and the last [`Runs`] of it, stops the work where it is, as a crash
+/// Clones are handles of one worker. Dropping the last one, and the last [`Runs`] and [`Run`](super::Run) of it, stops the work where it is, as a crash
 /// would: others take the runs over when the lease is over. [`drain`](Self::drain) leaves in good order.
 ///
 /// ```

@@ -1,6 +1,6 @@
 //! A handle to one run: await its outcome, or follow its progress, wherever it is driven.
 
-use super::{RunError, body, dead_letter::failures, hosted::Hosted};
+use super::{RunError, body, dead_letter::failures, hosted::Hosted, lifecycle::Runtime};
 use crate::{
     core::snapshot::{RunStatus, Snapshot},
     engine::Change,
@@ -9,16 +9,23 @@ use crate::{
 use futures_util::{Stream, StreamExt as _, stream};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// One run. Handles are cheap; dropping one changes nothing for the run.
+/// One run. Handles are cheap and keep their runtime alive; dropping one changes nothing for the run.
 pub struct Run<I, O, C> {
     pub(super) hosted: Arc<Hosted<C>>,
     pub(super) topology: Topology<I, O, C>,
     pub(super) id: Arc<str>,
+    /// A run that is awaited has a worker, also when its `Runs` was a temporary.
+    pub(super) runtime: Runtime,
 }
 
 impl<I, O, C> Clone for Run<I, O, C> {
     fn clone(&self) -> Self {
-        Self { hosted: Arc::clone(&self.hosted), topology: self.topology.clone(), id: Arc::clone(&self.id) }
+        Self {
+            hosted: Arc::clone(&self.hosted),
+            topology: self.topology.clone(),
+            id: Arc::clone(&self.id),
+            runtime: self.runtime.clone(),
+        }
     }
 }
 

@@ -80,7 +80,7 @@ impl<I, O, C: Send + Sync + 'static> Runs<I, O, C> {
     }
 
     fn handle(&self, id: &str) -> Run<I, O, C> {
-        Run { hosted: Arc::clone(&self.hosted), topology: self.topology.clone(), id: id.into() }
+        Run { hosted: Arc::clone(&self.hosted), topology: self.topology.clone(), id: id.into(), runtime: self.runtime.clone() }
     }
 
     /// Finds a run.

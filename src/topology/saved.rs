@@ -1,7 +1,7 @@
 //! A node's own progress, which survives a crash of its process.
 //!
 //! Progress belongs to one node of one run and is handed to each further attempt. It is not an output: nobody else sees it, and it
-//! is gone when the node completes.
+//! stays in the snapshot, to be looked at, when the node has completed.
 
 use super::{
     definition::Host,

@@ -154,3 +154,13 @@ async fn two_topologies_with_one_run_id_do_not_meet() {
     let (x, y) = (a.start("r1", 1).await.unwrap(), b.start("r1", 1).await.unwrap());
     assert_eq!((x.outcome().await.unwrap(), y.outcome().await.unwrap()), (303, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn awaiting_a_run_keeps_its_worker_although_everything_else_was_dropped() {
+    let space = space().await;
+    let run = {
+        let runs = worker(&space).await.host(diamond(), Journal::default()).unwrap();
+        runs.start("r1", 1).await.unwrap()
+    };
+    assert_eq!(run.outcome().await.unwrap(), 303);
+}
