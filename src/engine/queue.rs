@@ -113,7 +113,8 @@ pub struct QueueOptions {
     pub ack_wait: Duration,
     /// The most messages that may be out at once, over all workers; default 10,000.
     pub max_in_flight: usize,
-    /// How long a message's id is remembered; default 2 minutes.
+    /// How long a message's id is remembered; default 2 minutes. On JetStream at least: the longest window of a space's queues
+    /// holds for all of them, and is never below 2 minutes.
     pub dedupe_window: Duration,
 }
 

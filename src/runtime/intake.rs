@@ -23,7 +23,7 @@ use super::{
 use crate::{
     codec::Payload,
     core::snapshot::{Source, Trace},
-    engine::{Commit, Delivery, Pull, Queue, QueueOptions, StoreError},
+    engine::{Delivery, Pull, Queue, QueueOptions, StoreError},
     telemetry,
     time::Backoff,
 };
@@ -295,14 +295,7 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> Clerk<I, O, C> {
     async fn bury(&self, delivery: Delivery, trace: Option<Trace>, reason: String) -> Result<(), StoreError> {
         tracing::warn!(reason, "a message is given up");
         let letter = self.runs.hosted.unreadable(self.queue.name(), &delivery, trace.as_ref(), reason);
-        let store = self.runs.hosted.store();
-        if store.capabilities().atomic_commit {
-            // The way that records of failed runs take. JetStream moves committed messages into a queue from the time of its
-            // newest message on, so one that is published beside them could overtake and hide them after a restart.
-            store.commit(Commit::new().send(self.dead.name().clone(), letter)).await?;
-        } else {
-            self.dead.publish(letter).await?;
-        }
+        self.dead.publish(letter).await?;
         delivery.reject().await
     }
 }

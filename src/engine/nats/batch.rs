@@ -9,67 +9,88 @@ use super::{
     errors::{ApiError, Fault, Lapse, refused},
     ids::WriteId,
     link::{Patience, PublishAck},
-    names::{BATCH_COMMIT, BATCH_ID, BATCH_SEQUENCE, SPACE_WINDOW},
-    parts::{Anchor, Part, Plan},
+    names::{BATCH_COMMIT, BATCH_ID, BATCH_SEQUENCE},
+    parts::{Anchor, Part, Plan, Single},
+    publish::publish,
     write::{Attempt, Verdict},
 };
 use crate::{
-    engine::{Commit, Committed, Rejection, Revision, StoreError},
+    engine::{Commit, Committed, Outgoing, Rejection, Revision, StoreError, Write},
     error::BoxError,
 };
 use futures_util::future::try_join_all;
-use std::time::Duration;
+use std::mem::take;
 
 impl Core {
     /// Does all of a commit, or nothing.
     pub(super) async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         self.able(&commit)?;
         let mut plan = Plan::new(self, commit)?;
-        if let Some((key, expect, op)) = plan.single() {
-            return Ok(Committed { revisions: vec![self.write(key, expect, op).await?] });
+        match plan.single() {
+            Some(Single::Write(Write { key, expect, op })) => {
+                return Ok(Committed { revisions: vec![self.write(key, *expect, op).await?] });
+            }
+            Some(Single::Message(Outgoing { queue, message })) => {
+                publish(&self.link, &self.names, queue, message).await?;
+                return Ok(Committed { revisions: Vec::new() });
+            }
+            None => {}
         }
         if plan.commit.is_empty() {
             return Ok(Committed { revisions: Vec::new() });
         }
-        let floor = self.seen();
         let mut lost = false;
+        match self.apply(&mut plan, &mut lost).await {
+            // Once an answer was lost, what fails later does not say that nothing was done.
+            Err(StoreError::Unavailable(source)) if lost => Err(StoreError::Unknown(source)),
+            done => done,
+        }
+    }
+
+    /// Sends a batch until the server has said what became of it; tells in `lost` whether an answer was lost on the way.
+    async fn apply(&self, plan: &mut Plan, lost: &mut bool) -> Result<Committed, StoreError> {
+        let floor = self.seen();
         let mut patience = self.link.patience();
         loop {
             let (parts, anchor) = plan.parts(self)?;
             let cause: BoxError;
-            let mut least = Duration::ZERO;
             // A crash on this line leaves a batch that is applied as a whole or not at all.
             match self.publish_batch(&parts).await {
-                Ok(ack) => return Ok(self.committed(&plan, parts, ack.sequence)),
+                Ok(ack) => return Ok(self.committed(plan, parts, ack.sequence)),
                 Err(Fault::Api(error)) if error.is_conflict() => {
-                    if lost && let Some(last) = self.resolve(&plan, &anchor, parts.len(), floor, &mut patience).await? {
-                        return Ok(self.committed(&plan, parts, last));
+                    if *lost && let Some(last) = self.resolve(plan, &anchor, parts.len(), floor, &mut patience).await? {
+                        return Ok(self.committed(plan, parts, last));
                     }
-                    self.look_for_tombstones(&mut plan, &error, &mut patience).await?;
+                    self.look_for_tombstones(plan, &error, &mut patience).await?;
                     cause = error.into();
                 }
                 Err(Fault::Api(error)) if error.is_repeated_id() => {
-                    // A message with this id left a moment ago. The queue drops the second one; until the space's stream has
-                    // forgotten the id the batch cannot pass.
-                    least = SPACE_WINDOW;
+                    // Perhaps by this very commit.
+                    if *lost && let Some(last) = self.resolve(plan, &anchor, parts.len(), floor, &mut patience).await? {
+                        return Ok(self.committed(plan, parts, last));
+                    }
+                    self.drop_repeated(plan, &mut patience).await?;
+                    if plan.commit.is_empty() {
+                        return Ok(Committed { revisions: Vec::new() });
+                    }
                     cause = error.into();
                 }
                 Err(Fault::Api(error)) if error.is_passing() => cause = error.into(),
-                Err(Fault::Api(error)) => return Err(if lost { StoreError::Unknown(error.into()) } else { refused(error) }),
+                Err(Fault::Api(error)) => return Err(if *lost { StoreError::Unknown(error.into()) } else { refused(error) }),
                 Err(Fault::Lapse(Lapse::TooLarge(source))) => return Err(Rejection::Refused(source).into()),
                 Err(Fault::Lapse(Lapse::Deaf)) => cause = "no server answers for this stream".into(),
                 Err(Fault::Lapse(Lapse::Away(source))) => cause = source,
                 Err(Fault::Lapse(Lapse::Lost(source))) => {
                     tracing::debug!(%source, "the acknowledgement of a commit was lost");
-                    lost = true;
+                    *lost = true;
                     cause = source;
-                    if let Some(last) = self.resolve(&plan, &anchor, parts.len(), floor, &mut patience).await? {
-                        return Ok(self.committed(&plan, parts, last));
+                    if let Some(last) = self.resolve(plan, &anchor, parts.len(), floor, &mut patience).await? {
+                        return Ok(self.committed(plan, parts, last));
                     }
                 }
             }
-            if !patience.pause_for(least).await {
-                return Err(if lost { StoreError::Unknown(cause) } else { StoreError::Unavailable(cause) });
+            if !patience.pause().await {
+                return Err(StoreError::Unavailable(cause));
             }
         }
     }
@@ -79,7 +100,7 @@ impl Core {
         let can = &self.capabilities;
         let lacks = |what, remedy| Err(Rejection::Unsupported { what, engine: can.engine.clone(), remedy }.into());
         if !commit.timers.is_empty() && !can.timers {
-            return lacks("a timer", "nats-server 2.14 or newer has schedules that reach a queue");
+            return lacks("a timer", "nats-server 2.12 or newer has schedules");
         }
         if commit.len() > 1 && !can.atomic_commit {
             return lacks("a commit of several parts", "nats-server 2.12 or newer stores batches as one");
@@ -139,21 +160,51 @@ impl Core {
         patience: &mut Patience,
     ) -> Result<Option<u64>, StoreError> {
         let last_of = |sequence: u64| sequence + (parts - 1 - anchor.index) as u64;
-        let unknown = |error| match error {
-            StoreError::Unavailable(source) => StoreError::Unknown(source),
-            other => other,
-        };
         if !anchor.is_key {
-            let found = self.last(&anchor.subject, patience).await.map_err(unknown)?;
+            let found = self.last(&anchor.subject, patience).await?;
             return Ok(found.map(|f| last_of(f.sequence)));
         }
         let (subject, expected) = (&*anchor.subject, Some(anchor.expected));
         let attempt = Attempt { subject, id: plan.id, expect: anchor.expect, expected, lost: true, floor };
-        match self.judge(&attempt, patience).await.map_err(unknown)? {
+        match self.judge(&attempt, patience).await? {
             Verdict::Ours(sequence) => Ok(Some(last_of(sequence))),
             Verdict::Free(_) => Ok(None),
             Verdict::Taken => Err(StoreError::Conflict),
             Verdict::Unclear => Err(StoreError::Unknown("the commit was overwritten, or never arrived".into())),
+        }
+    }
+
+    /// After a batch that was rejected for an id: drops the messages that the server has already. Which these are it does not
+    /// say, so it is asked for each.
+    async fn drop_repeated(&self, plan: &mut Plan, patience: &mut Patience) -> Result<(), StoreError> {
+        let mut left = Vec::with_capacity(plan.commit.messages.len());
+        for outgoing in take(&mut plan.commit.messages) {
+            let repeated = match plan.probe(self, &outgoing) {
+                Some(probe) => self.is_repeated(&probe, patience).await?,
+                None => false,
+            };
+            if !repeated {
+                left.push(outgoing);
+            }
+        }
+        plan.commit.messages = left;
+        Ok(())
+    }
+
+    /// Sends a batch that is rejected in any case, and tells whether for the id in it.
+    async fn is_repeated(&self, probe: &[Part], patience: &mut Patience) -> Result<bool, StoreError> {
+        loop {
+            let cause: BoxError = match self.publish_batch(probe).await {
+                Err(Fault::Api(error)) if error.is_conflict() => return Ok(false),
+                Err(Fault::Api(error)) if error.is_repeated_id() => return Ok(true),
+                Err(Fault::Api(error)) if error.is_passing() => error.into(),
+                Err(Fault::Api(error)) => return Err(refused(error)),
+                Err(Fault::Lapse(lapse)) => lapse.unavailable().into(),
+                Ok(_) => "the server stored what it had to reject".into(),
+            };
+            if !patience.pause().await {
+                return Err(StoreError::Unavailable(cause));
+            }
         }
     }
 

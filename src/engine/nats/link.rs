@@ -230,12 +230,7 @@ impl Patience {
 
     /// Waits before the next attempt; false when there is no time for one.
     pub(super) async fn pause(&mut self) -> bool {
-        self.pause_for(Duration::ZERO).await
-    }
-
-    /// Waits at least `least` before the next attempt; false when there is no time for one.
-    pub(super) async fn pause_for(&mut self, least: Duration) -> bool {
-        let delay = self.backoff.next_delay().max(least).min(self.left());
+        let delay = self.backoff.next_delay().min(self.left());
         self.clock.sleep(delay).await;
         !self.is_over()
     }

@@ -1,4 +1,4 @@
-//! The JetStream engine: a space is one stream, a queue another one, on one server or a cluster.
+//! The JetStream engine: a space is one stream with its keys, its queues and its timers, on one server or a cluster.
 //!
 //! [`Nats::connect`] takes a URL: `nats://[user:password@]host[:port][,host...][?option=value&...]`.
 //!
@@ -24,12 +24,14 @@ mod link;
 mod names;
 mod options;
 mod parts;
+mod publish;
 mod pull;
 mod queue;
 mod read;
 mod reader;
 mod space;
 mod store;
+mod sweep;
 mod watch;
 mod write;
 
@@ -76,10 +78,11 @@ impl Backend for Nats {
     }
 
     async fn queue(&self, space: &Name, name: &Name, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError> {
+        queue::check(&options)?;
         let names = Names::new(&self.prefix, space);
-        // The queue takes its messages out of the space's stream, which has to be there first.
         space::open(&self.link, &names, self.shape).await?;
+        space::remember(&self.link, &names, options.dedupe_window).await?;
         let links = (Arc::clone(&self.link), Arc::clone(&self.feed));
-        Ok(JetQueue::open(links, &names, name, options, self.shape).await?)
+        Ok(JetQueue::open(links, names, name, options).await?)
     }
 }

@@ -1,7 +1,6 @@
-//! Names on the wire: streams, subjects and headers of a space, as `docs/wire.md` lists them.
+//! Names on the wire: the stream, the subjects and the headers of a space, as `docs/wire.md` lists them.
 //!
-//! `=` joins a space and a queue and marks what belongs to no queue: it is in no [`Name`], so no two names ever meet. Nothing
-//! here talks to a server.
+//! `=` marks what belongs to no queue: it is in no [`Name`], so no two names ever meet. Nothing here talks to a server.
 
 use crate::engine::{Key, MAX_KEY_BYTES, Name, NameError, Prefix};
 use std::time::Duration;
@@ -26,18 +25,15 @@ pub(super) const BATCH_SEQUENCE: &str = "Nats-Batch-Sequence";
 pub(super) const BATCH_COMMIT: &str = "Nats-Batch-Commit";
 pub(super) const SCHEDULE: &str = "Nats-Schedule";
 pub(super) const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
-pub(super) const SCHEDULE_TTL: &str = "Nats-Schedule-TTL";
 
 /// How long a deleted key's tombstone stays, so that watchers that were away see it.
 pub(super) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 3600);
 /// How long the server's marker of an expired key stays.
 pub(super) const MARKER_TTL: Duration = Duration::from_secs(3600);
-/// How long a committed message stays in the space, and its copy in the queue: the longest that a queue may lag.
-pub(super) const OUTBOX_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a message stays that is there only to carry a condition.
 pub(super) const CARRIER_TTL: Duration = Duration::from_secs(60);
-/// How long the space's stream remembers message ids: the shortest that the server takes, since the queues do it.
-pub(super) const SPACE_WINDOW: Duration = Duration::from_millis(100);
+/// How long the stream of a space remembers message ids at least; a queue that wants more widens it.
+pub(super) const WINDOW: Duration = Duration::from_secs(120);
 
 /// Writes a TTL as the header wants it, rounded up: a value never lives shorter than was asked for.
 pub(super) fn ttl_text(ttl: Duration) -> String {
@@ -61,9 +57,9 @@ impl Names {
     }
 
     /// The subjects that the space's stream stores.
-    pub(super) fn subjects(&self) -> [String; 4] {
+    pub(super) fn subjects(&self) -> [String; 3] {
         let space = &self.space;
-        [format!("$KV.{space}.>"), format!("{space}.outbox.>"), format!("{space}.timer.>"), format!("{space}.fire.>")]
+        [format!("$KV.{space}.>"), format!("{space}.queue.>"), format!("{space}.timer.>")]
     }
 
     /// The subject of a key.
@@ -86,40 +82,30 @@ impl Names {
         }
     }
 
-    /// The subject of a committed message: `unique` makes it one of its own, since the stream keeps one message a subject.
-    pub(super) fn outbox(&self, queue: &Name, unique: &str) -> String {
-        format!("{}.outbox.{queue}.{unique}", self.space)
+    /// The subject of a message: `unique` makes it one of its own, since the stream keeps one message a subject.
+    pub(super) fn message(&self, queue: &Name, unique: &str) -> String {
+        format!("{}.queue.{queue}.{unique}", self.space)
+    }
+
+    /// The subjects of all messages of a queue.
+    pub(super) fn messages(&self, queue: &Name) -> String {
+        self.message(queue, ">")
     }
 
     /// The subject of a message that only carries a condition, and belongs to no queue.
     pub(super) fn carrier(&self, unique: &str) -> String {
-        format!("{}.outbox.=.{unique}", self.space)
+        format!("{}.queue.=.{unique}", self.space)
+    }
+
+    /// The consumer that all workers of a queue share.
+    pub(super) fn consumer(queue: &Name) -> String {
+        format!("queue-{queue}")
     }
 
     /// The subject where a timer is armed.
     pub(super) fn timer(&self, name: &Key) -> Result<String, NameError> {
         check(name)?;
         Ok(format!("{}.timer.{name}", self.space))
-    }
-
-    /// The subject that a timer fires on.
-    pub(super) fn fire(&self, queue: &Name, unique: &str) -> String {
-        format!("{}.fire.{queue}.{unique}", self.space)
-    }
-
-    /// The stream of a queue.
-    pub(super) fn queue_stream(&self, queue: &Name) -> String {
-        format!("Q_{}={queue}", self.space)
-    }
-
-    /// The subject that a queue takes messages on.
-    pub(super) fn queue_subject(&self, queue: &Name) -> String {
-        format!("{}.queue.{queue}", self.space)
-    }
-
-    /// What a queue takes out of the space's stream.
-    pub(super) fn queue_sources(&self, queue: &Name) -> [String; 2] {
-        [self.outbox(queue, ">"), self.fire(queue, ">")]
     }
 }
 
@@ -148,7 +134,8 @@ mod tests {
     fn names_of_two_spaces_never_meet() {
         let name = |n: &str| Name::new(n).unwrap();
         let (a, b) = (Names::new("", &name("a-b")), Names::new("", &name("a")));
-        assert_ne!(a.queue_stream(&name("c")), b.queue_stream(&name("b-c")));
+        assert_ne!(a.messages(&name("c")), b.messages(&name("b-c")));
+        assert_ne!(b.carrier("c"), b.message(&name("c"), "c"));
         assert_eq!(b.key_of("$KV.a.run.1"), Some(Key::new("run.1").unwrap()));
         assert_eq!(b.key_of("$KV.a-b.run.1"), None);
     }

@@ -9,14 +9,14 @@ use super::{
     ids::{Chain, WriteId},
     link::Link,
     names::{
-        CARRIER_TTL, EXPECTED, EXPECTED_SUBJECT, KV_OPERATION, MESSAGE, MSG_ID, OUTBOX_TTL, SCHEDULE, SCHEDULE_TARGET,
-        SCHEDULE_TTL, TTL, ttl_text, wire_id,
+        CARRIER_TTL, EXPECTED, EXPECTED_SUBJECT, KV_OPERATION, MESSAGE, MSG_ID, SCHEDULE, SCHEDULE_TARGET, TTL, ttl_text,
+        wire_id,
     },
-    queue::user_headers,
+    publish::user_headers,
     write::{body, first_expectation, headers},
 };
 use crate::{
-    engine::{Commit, Expect, Key, Outgoing, Rejection, StoreError, Timer},
+    engine::{Commit, Expect, Outgoing, Rejection, StoreError, Timer, Write},
     time::unique,
 };
 use async_nats::HeaderMap;
@@ -102,14 +102,13 @@ impl Plan {
             let headers = headers(&chain, expected, &write.op);
             parts.push(Part { subject, headers, payload: body(&write.op), chain: Some(chain), free: false });
         }
-        let leaving = parts.len();
         for (i, outgoing) in self.commit.messages.iter().enumerate() {
             parts.push(self.message(core, i, outgoing)?);
         }
         for (i, timer) in self.commit.timers.iter().enumerate() {
             parts.push(self.timer(core, i, timer)?);
         }
-        let anchor = anchor.unwrap_or_else(|| self.anchor(core, &mut parts, leaving));
+        let anchor = anchor.unwrap_or_else(|| self.anchor(core, &mut parts));
         for (i, check) in self.commit.checks.iter().enumerate() {
             let subject = core.names.key(&check.key)?;
             let Some(expected) = self.expected(&subject, check.expect) else { continue };
@@ -128,18 +127,16 @@ impl Plan {
         Ok((parts, anchor))
     }
 
-    /// Lets the first message, or one made for it, hold that its subject was never used.
-    fn anchor(&self, core: &Core, parts: &mut Vec<Part>, leaving: usize) -> Anchor {
-        let index = if self.commit.messages.is_empty() {
-            parts.push(self.carrier(core, "a"));
-            parts.len() - 1
-        } else {
-            leaving
-        };
-        let part = &mut parts[index];
+    /// Makes a message that holds that its subject was never used. One that leaves for a queue would not do: it can be taken,
+    /// settled and gone before anybody looks for it.
+    fn anchor(&self, core: &Core, parts: &mut Vec<Part>) -> Anchor {
+        let index = parts.len();
+        let mut part = self.carrier(core, "a");
         part.headers.insert(EXPECTED, "0");
         part.free = false;
-        Anchor { index, subject: part.subject.clone(), expect: Expect::Absent, expected: 0, is_key: false }
+        let subject = part.subject.clone();
+        parts.push(part);
+        Anchor { index, subject, expect: Expect::Absent, expected: 0, is_key: false }
     }
 
     fn message(&self, core: &Core, i: usize, Outgoing { queue, message }: &Outgoing) -> Result<Part, StoreError> {
@@ -147,10 +144,7 @@ impl Plan {
         if let Some(id) = &message.id {
             headers.insert(MSG_ID, wire_id(queue, id));
         }
-        headers.insert(TTL, ttl_text(OUTBOX_TTL));
-        // A tombstone leaves no marker when it expires; a marker would be taken for a message by the queue.
-        headers.insert(KV_OPERATION, "PURGE");
-        let subject = core.names.outbox(queue, &format!("{}-{i}", self.unique));
+        let subject = core.names.message(queue, &format!("{}-{i}", self.unique));
         Ok(Part { subject, headers, payload: message.payload.clone(), chain: None, free: true })
     }
 
@@ -168,8 +162,7 @@ impl Plan {
                     headers.insert(MESSAGE, wire_id(queue, id));
                 }
                 headers.insert(SCHEDULE, format!("@at {at}"));
-                headers.insert(SCHEDULE_TARGET, core.names.fire(queue, &format!("{}-{i}", self.unique)));
-                headers.insert(SCHEDULE_TTL, ttl_text(OUTBOX_TTL));
+                headers.insert(SCHEDULE_TARGET, core.names.message(queue, &format!("{}-t{i}", self.unique)));
                 (name, message.payload.clone())
             }
         };
@@ -185,16 +178,33 @@ impl Plan {
         Part { subject, headers, payload: Bytes::new(), chain: None, free: true }
     }
 
-    /// The keys that it writes or depends on, for a server that cannot do more than one write.
-    pub(super) fn single(&self) -> Option<(&Key, Expect, &crate::engine::WriteOp)> {
+    /// Tells whether the server has a message with this id, by a batch that cannot pass: its second part expects what never was,
+    /// so it is rejected for the id, or for that.
+    pub(super) fn probe(&self, core: &Core, Outgoing { queue, message }: &Outgoing) -> Option<[Part; 2]> {
+        let mut asking = self.carrier(core, "p");
+        asking.headers.insert(MSG_ID, wire_id(queue, message.id.as_ref()?));
+        let mut never = self.carrier(core, "n");
+        never.headers.insert(EXPECTED, "1");
+        Some([asking, never])
+    }
+
+    /// What it is when it is but one thing, which needs no batch.
+    pub(super) fn single(&self) -> Option<Single<'_>> {
         let Commit { writes, checks, messages, timers } = &self.commit;
-        match &writes[..] {
-            [write] if checks.is_empty() && messages.is_empty() && timers.is_empty() => {
-                Some((&write.key, write.expect, &write.op))
-            }
+        match (&writes[..], &messages[..]) {
+            _ if !checks.is_empty() || !timers.is_empty() => None,
+            ([write], []) => Some(Single::Write(write)),
+            ([], [message]) => Some(Single::Message(message)),
             _ => None,
         }
     }
+}
+
+/// A commit of one part.
+#[derive(Debug)]
+pub(super) enum Single<'a> {
+    Write(&'a Write),
+    Message(&'a Outgoing),
 }
 
 /// Checks a message against the server's limit, before it or any message of its batch is sent.

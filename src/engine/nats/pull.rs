@@ -7,7 +7,8 @@
 use super::{
     errors::Lapse,
     feed::{Place, nanos},
-    queue::{JetQueue, Settling, received},
+    publish::received,
+    queue::{JetQueue, Settling},
 };
 use crate::{
     engine::{Delivery, Pull, StoreError},
@@ -184,7 +185,8 @@ impl Puller {
     fn delivery(&self, message: async_nats::Message) -> Option<Delivery> {
         let reply = message.reply?.to_string();
         let place = Place::parse(&reply)?;
-        let settle = Settling { link: Arc::clone(&self.queue.link), reply };
+        let (link, sweeper) = (Arc::clone(&self.queue.link), Arc::clone(&self.queue.sweeper));
+        let settle = Settling { link, reply, sequence: place.sequence, sweeper };
         let attempt = u32::try_from(place.attempt).unwrap_or(u32::MAX);
         let received = received(&self.queue.name, message.headers.as_ref(), message.payload);
         Some(Delivery::new(received, place.sequence, attempt, place.time, Box::new(settle)))

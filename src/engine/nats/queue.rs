@@ -1,104 +1,70 @@
-//! A queue: a work-queue stream that takes messages itself, and those that commits left in the space.
+//! A queue: the messages below one subject of the space's stream, and the consumer that all workers share.
 //!
-//! The server moves committed messages and fired timers from the space's stream into the queue's, so there is no relay of
-//! ours; repetitions of an id are dropped on either way. Settling is confirmed by the server. What a worker takes is the
-//! business of [`Puller`].
+//! Messages that were published, that a commit sent and that a timer fired are stored in the same place, the stream of the
+//! space, so nothing has to be moved, and nothing is lost on the way. A message stays until it is settled, whoever dies.
+//! Settling is confirmed by the server. What a worker takes is the business of [`Puller`], removing what is done that of
+//! [`Sweeper`].
 
 use super::{
-    errors::{Fault, Lapse, refused},
+    errors::{Lapse, refused},
     feed::nanos,
-    ids::WriteId,
     link::{Link, Patience},
-    names::{MESSAGE, MSG_ID, Names, UNNAMED, plain_id, wire_id},
-    parts::fits,
+    names::Names,
+    publish::publish,
     pull::Puller,
-    space::{Shape, create},
+    sweep::Sweeper,
 };
-use crate::engine::{Headers, Message, Name, Published, Pull, Queue, QueueOptions, Rejection, Settle, StoreError};
-use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use crate::engine::{Message, Name, Published, Pull, Queue, QueueOptions, Rejection, Settle, StoreError};
+use async_nats::HeaderMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
-/// The consumer that all workers of a queue share.
-const WORKERS: &str = "workers";
+/// Where a consumer notes the window that its queue was opened with: the stream knows only the longest of all queues.
+const WINDOW_NOTE: &str = "anabranch-dedupe-window-ms";
 
 /// One queue of one space.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct JetQueue {
     pub(super) link: Arc<Link>,
     pub(super) feed: Arc<Link>,
     pub(super) name: Name,
-    pub(super) stream: String,
-    subject: String,
+    names: Names,
     options: QueueOptions,
+    pub(super) sweeper: Arc<Sweeper>,
 }
 
 impl JetQueue {
-    /// Opens a queue, and creates what is missing of it.
+    /// Opens a queue of a space that is there, and creates its consumer when it is missing.
     pub(super) async fn open(
         (link, feed): (Arc<Link>, Arc<Link>),
-        names: &Names,
+        names: Names,
         name: &Name,
         options: QueueOptions,
-        shape: Shape,
     ) -> Result<Arc<Self>, StoreError> {
-        check(&options)?;
-        let (stream, subject) = (names.queue_stream(name), names.queue_subject(name));
-        let sources = names.queue_sources(name).map(|s| json!({ "src": s, "dest": s }));
-        let config = json!({
-            "name": stream, "subjects": [subject], "retention": "workqueue", "discard": "old",
-            "storage": shape.storage(), "num_replicas": shape.replicas, "max_msgs": -1, "max_bytes": -1,
-            "duplicate_window": nanos(options.dedupe_window), "allow_direct": false, "allow_msg_ttl": true,
-            "sources": [{ "name": names.stream(), "subject_transforms": sources }],
-        });
-        let found = create(&link, &stream, &config, &mut link.patience()).await?;
-        for field in ["retention", "subjects"] {
-            if found["config"][field] != config[field] {
-                return Err(Rejection::Refused(format!("the stream `{stream}` is not a queue of this space").into()).into());
-            }
-        }
-        let queue = Arc::new(Self { link, feed, name: name.clone(), stream, subject, options });
-        if found["config"]["duplicate_window"] != config["duplicate_window"] {
-            return Err(other_options());
-        }
-        queue.ensure_consumer(&mut queue.link.patience()).await?;
-        queue.sourcing(found).await?;
+        let (consumer, messages) = (Names::consumer(name), names.messages(name));
+        let sweeper = Arc::new(Sweeper::new(Arc::clone(&link), names.stream(), consumer, messages));
+        let queue = Arc::new(Self { link, feed, name: name.clone(), names, options, sweeper });
+        let found = queue.ensure_consumer(&mut queue.link.patience()).await?;
+        queue.sweeper.purge(&found).await?;
         Ok(queue)
     }
 
-    /// Waits until the server has begun to take what commits left in the space.
-    ///
-    /// It begins a moment after the stream was created, and then from the time of the stream's last message on: what was
-    /// committed before a message that was published in that moment would never come.
-    async fn sourcing(&self, mut found: Value) -> Result<(), StoreError> {
-        let mut patience = self.link.patience();
-        // The server answers -1 for a source that it has not heard of yet.
-        while found["sources"].as_array().is_none_or(|all| all.iter().any(|s| s["active"].as_i64().is_none_or(|ago| ago < 0))) {
-            if !patience.pause().await {
-                return Err(StoreError::Unavailable("the server does not begin to source the queue".into()));
-            }
-            found =
-                self.link.api(&format!("STREAM.INFO.{}", self.stream), &Value::Null, &mut patience).await?.map_err(refused)?;
-        }
-        Ok(())
-    }
-
-    /// Makes sure that the workers' consumer is there: also after somebody deleted it.
-    pub(super) async fn ensure_consumer(&self, patience: &mut Patience) -> Result<(), StoreError> {
+    /// Makes sure that the workers' consumer is there, also after somebody deleted it, and returns it.
+    pub(super) async fn ensure_consumer(&self, patience: &mut Patience) -> Result<Value, StoreError> {
+        let (stream, consumer) = (self.names.stream(), Names::consumer(&self.name));
         let config = json!({
-            "durable_name": WORKERS, "name": WORKERS, "ack_policy": "explicit", "deliver_policy": "all",
-            "replay_policy": "instant", "ack_wait": nanos(self.options.ack_wait), "max_deliver": -1,
-            "max_ack_pending": self.options.max_in_flight, "max_waiting": 4096,
+            "durable_name": consumer, "name": consumer, "filter_subject": self.names.messages(&self.name),
+            "ack_policy": "explicit", "deliver_policy": "all", "replay_policy": "instant",
+            "ack_wait": nanos(self.options.ack_wait), "max_deliver": -1, "max_ack_pending": self.options.max_in_flight,
+            "max_waiting": 4096, "metadata": { WINDOW_NOTE: self.options.dedupe_window.as_millis().to_string() },
         });
-        let verb = format!("CONSUMER.INFO.{}.{WORKERS}", self.stream);
-        let found = match self.link.api(&verb, &Value::Null, patience).await? {
+        let found = match self.link.api(&format!("CONSUMER.INFO.{stream}.{consumer}"), &Value::Null, patience).await? {
             Ok(found) => found,
             Err(error) if error.is_missing() => {
-                let verb = format!("CONSUMER.CREATE.{}.{WORKERS}", self.stream);
-                let request = json!({ "stream_name": self.stream, "config": config, "action": "create" });
-                match self.link.api(&verb, &request, patience).await? {
+                let request = json!({ "stream_name": stream, "config": config, "action": "create" });
+                match self.link.api(&format!("CONSUMER.CREATE.{stream}.{consumer}"), &request, patience).await? {
                     Ok(made) => made,
                     Err(error) if error.is_taken() => return Err(other_options()),
                     Err(error) => return Err(refused(error)),
@@ -106,13 +72,18 @@ impl JetQueue {
             }
             Err(error) => return Err(refused(error)),
         };
-        let same = ["ack_wait", "max_ack_pending"].iter().all(|field| found["config"][field] == config[field]);
-        if same { Ok(()) } else { Err(other_options()) }
+        if found["config"]["filter_subject"] != config["filter_subject"] {
+            let what = format!("the consumer `{consumer}` of `{stream}` is not that of a queue");
+            return Err(Rejection::Refused(what.into()).into());
+        }
+        let same = ["ack_wait", "max_ack_pending"].iter().all(|field| found["config"][field] == config[field])
+            && found["config"]["metadata"][WINDOW_NOTE] == config["metadata"][WINDOW_NOTE];
+        if same { Ok(found) } else { Err(other_options()) }
     }
 
     /// The subject that asks for messages.
     pub(super) fn next_subject(&self) -> String {
-        format!("$JS.API.CONSUMER.MSG.NEXT.{}.{WORKERS}", self.stream)
+        format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.names.stream(), Names::consumer(&self.name))
     }
 }
 
@@ -127,49 +98,11 @@ impl Queue for JetQueue {
     }
 
     async fn publish(&self, message: Message) -> Result<Published, StoreError> {
-        let mut headers = user_headers(&message)?;
-        let named = message.id.is_some();
-        if let Some(id) = &message.id {
-            headers.insert(MSG_ID, wire_id(&self.name, id));
-        } else {
-            headers.insert(MSG_ID, format!("={}", WriteId::fresh()));
-            headers.insert(UNNAMED, "1");
-        }
-        fits(&self.link, &headers, &message.payload)?;
-        let mut patience = self.link.patience();
-        let started = self.link.clock.instant();
-        let mut lost = None;
-        loop {
-            // The server knows the id, so a message whose answer was lost is published again without harm.
-            let cause = match self.link.publish(self.subject.clone(), headers.clone(), message.payload.clone()).await {
-                Ok(ack) => return Ok(Published::new(ack.sequence, ack.duplicate && (named || lost.is_none()))),
-                Err(Fault::Api(error)) if error.is_passing() || error.is_repeated_id() => error.into(),
-                Err(Fault::Api(error)) => return Err(refused(error)),
-                Err(Fault::Lapse(Lapse::TooLarge(source))) => return Err(Rejection::Refused(source).into()),
-                Err(Fault::Lapse(Lapse::Deaf)) => "no server answers for this queue".into(),
-                Err(Fault::Lapse(Lapse::Away(source))) => source,
-                Err(Fault::Lapse(Lapse::Lost(source))) => {
-                    lost = Some(source);
-                    "the server did not answer".into()
-                }
-            };
-            let remembered = self.link.clock.instant().saturating_duration_since(started) < self.options.dedupe_window / 2;
-            if !patience.pause().await || (lost.is_some() && !remembered) {
-                return Err(lost.map_or(StoreError::Unavailable(cause), StoreError::Unknown));
-            }
-        }
+        publish(&self.link, &self.names, &self.name, &message).await
     }
 
     async fn pull(&self) -> Result<Box<dyn Pull>, StoreError> {
-        let queue = Self {
-            link: Arc::clone(&self.link),
-            feed: Arc::clone(&self.feed),
-            name: self.name.clone(),
-            stream: self.stream.clone(),
-            subject: self.subject.clone(),
-            options: self.options.clone(),
-        };
-        Ok(Box::new(Puller::new(queue)))
+        Ok(Box::new(Puller::new(self.clone())))
     }
 }
 
@@ -178,9 +111,18 @@ impl Queue for JetQueue {
 pub(super) struct Settling {
     pub(super) link: Arc<Link>,
     pub(super) reply: String,
+    pub(super) sequence: u64,
+    pub(super) sweeper: Arc<Sweeper>,
 }
 
 impl Settling {
+    /// Says that the message will not come again. A crash before it is swept leaves a message that nobody is given.
+    async fn end(&self, what: &str) -> Result<(), StoreError> {
+        self.say(what.to_owned()).await?;
+        self.sweeper.settled(self.sequence);
+        Ok(())
+    }
+
     /// Says `what` until the server has heard it: saying it twice changes nothing.
     async fn say(&self, what: String) -> Result<(), StoreError> {
         let mut patience = self.link.patience();
@@ -206,7 +148,7 @@ impl Settling {
 #[async_trait]
 impl Settle for Settling {
     async fn ack(&self) -> Result<(), StoreError> {
-        self.say("+ACK".into()).await
+        self.end("+ACK").await
     }
 
     async fn retry(&self, after: Duration) -> Result<(), StoreError> {
@@ -217,7 +159,7 @@ impl Settle for Settling {
     }
 
     async fn reject(&self) -> Result<(), StoreError> {
-        self.say("+TERM".into()).await
+        self.end("+TERM").await
     }
 
     async fn extend(&self) -> Result<(), StoreError> {
@@ -225,34 +167,8 @@ impl Settle for Settling {
     }
 }
 
-/// The headers that a user gave a message.
-pub(super) fn user_headers(message: &Message) -> Result<HeaderMap, StoreError> {
-    message.check()?;
-    let bad = |_| StoreError::from(Rejection::InvalidOption("a header's name is visible ASCII without a colon"));
-    let mut headers = HeaderMap::new();
-    for (name, value) in message.headers.iter() {
-        let name = name.parse::<HeaderName>().map_err(|e| bad(e.to_string()))?;
-        let value = value.parse::<HeaderValue>().map_err(|e| bad(e.to_string()))?;
-        headers.append(name, value);
-    }
-    Ok(headers)
-}
-
-/// Makes a message of what was delivered.
-pub(super) fn received(queue: &Name, headers: Option<&HeaderMap>, payload: Bytes) -> Message {
-    let mut message = Message::new(payload);
-    let Some(headers) = headers else { return message };
-    for (name, values) in headers.iter().filter(|(name, _)| !Headers::is_reserved(name.as_ref())) {
-        for value in values {
-            message.headers.append(name.to_string(), value.as_str());
-        }
-    }
-    let id = headers.get(MESSAGE).or_else(|| headers.get(MSG_ID).filter(|_| headers.get(UNNAMED).is_none()));
-    message.id = id.map(|id| plain_id(queue, id.as_str()));
-    message
-}
-
-fn check(options: &QueueOptions) -> Result<(), StoreError> {
+/// Refuses options that no server could keep.
+pub(super) fn check(options: &QueueOptions) -> Result<(), StoreError> {
     if options.ack_wait < Duration::from_secs(1) {
         return Err(Rejection::InvalidOption("a queue's ack_wait is at least one second").into());
     }

@@ -1,19 +1,18 @@
 //! The stream that is a space: what it is created as, and what the server made of it.
 //!
 //! What a server can do is read from the configuration that it echoes, since older ones drop what they do not know. A stream
-//! that is there is never changed; one that a space cannot live in is refused. Nothing here reads or writes keys.
+//! that is there is never changed, but for how long it remembers message ids; one that a space cannot live in is refused.
+//! Nothing here reads or writes keys.
 
 use super::{
     errors::refused,
     feed::nanos,
     link::{Link, Patience},
-    names::{MARKER_TTL, Names, SPACE_WINDOW},
+    names::{MARKER_TTL, Names, WINDOW},
 };
 use crate::engine::{Capabilities, Rejection, StoreError};
 use serde_json::{Value, json};
-
-/// The API level of the first server whose fired timers reach a queue: 2.14.
-const TIMER_LEVEL: u64 = 4;
+use std::time::Duration;
 
 /// The server takes 1,000 messages; one is left for the anchor of a batch that has no condition of its own.
 const MAX_COMMIT: usize = 999;
@@ -26,7 +25,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn storage(self) -> &'static str {
+    fn storage(self) -> &'static str {
         if self.memory { "memory" } else { "file" }
     }
 }
@@ -47,7 +46,7 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape) -> Result<Ope
     let mut config = json!({
         "name": stream, "subjects": names.subjects(), "retention": "limits", "discard": "old",
         "storage": shape.storage(), "num_replicas": shape.replicas, "max_msgs_per_subject": 1, "max_msgs": -1, "max_bytes": -1,
-        "duplicate_window": nanos(SPACE_WINDOW), "allow_rollup_hdrs": true, "allow_direct": true,
+        "duplicate_window": nanos(WINDOW), "allow_rollup_hdrs": true, "allow_direct": true,
         "allow_msg_ttl": true, "subject_delete_marker_ttl": nanos(MARKER_TTL),
     });
     // Servers from API level 2 (2.12) on know batches and schedules, and refuse a field that they do not know.
@@ -69,7 +68,7 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape) -> Result<Ope
     let mut capabilities = Capabilities::full(engine);
     capabilities.atomic_commit = atomic;
     capabilities.checks = atomic;
-    capabilities.timers = flag("allow_msg_schedules") && level >= TIMER_LEVEL;
+    capabilities.timers = flag("allow_msg_schedules");
     capabilities.durable = effective["storage"] == "file";
     capabilities.max_value = link.max_value();
     capabilities.max_commit = MAX_COMMIT;
@@ -77,8 +76,23 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape) -> Result<Ope
     Ok(Opened { replicas, capabilities })
 }
 
+/// Makes a space remember message ids for at least `window`. The longest window of its queues holds for all of them, since the
+/// server has one a stream.
+pub(super) async fn remember(link: &Link, names: &Names, window: Duration) -> Result<(), StoreError> {
+    let (stream, wanted, mut patience) = (names.stream(), nanos(window.max(WINDOW)), link.patience());
+    let found = link.api(&format!("STREAM.INFO.{stream}"), &Value::Null, &mut patience).await?.map_err(refused)?;
+    if found["config"]["duplicate_window"].as_u64().unwrap_or(0) >= wanted {
+        return Ok(());
+    }
+    let mut config = found["config"].clone();
+    config["duplicate_window"] = wanted.into();
+    // Two that widen it at once may leave the shorter one; whoever opens the longer one next widens it again.
+    link.api(&format!("STREAM.UPDATE.{stream}"), &config, &mut patience).await?.map_err(refused)?;
+    Ok(())
+}
+
 /// Returns a stream as it is, and creates it when it is not there.
-pub(super) async fn create(link: &Link, stream: &str, config: &Value, patience: &mut Patience) -> Result<Value, StoreError> {
+async fn create(link: &Link, stream: &str, config: &Value, patience: &mut Patience) -> Result<Value, StoreError> {
     loop {
         match link.api(&format!("STREAM.INFO.{stream}"), &Value::Null, patience).await? {
             Ok(found) => return Ok(found),

@@ -1,0 +1,80 @@
+//! One message for a queue: a publish that the server recognizes when it comes again, and how a message looks on the wire.
+//!
+//! Every message has a subject of its own and an id, the sender's or one made here, so a message whose answer was lost is sent
+//! again without harm for as long as the server remembers ids. This file does not know who takes messages.
+
+use super::{
+    errors::{Fault, Lapse, refused},
+    ids::WriteId,
+    link::Link,
+    names::{MESSAGE, MSG_ID, Names, UNNAMED, WINDOW, plain_id, wire_id},
+    parts::fits,
+};
+use crate::{
+    engine::{Headers, Message, Name, Published, Rejection, StoreError},
+    time::unique,
+};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+
+/// Sends a message to a queue of a space; it is stored when this returns.
+pub(super) async fn publish(link: &Link, names: &Names, queue: &Name, message: &Message) -> Result<Published, StoreError> {
+    let mut headers = user_headers(message)?;
+    if let Some(id) = &message.id {
+        headers.insert(MSG_ID, wire_id(queue, id));
+    } else {
+        headers.insert(MSG_ID, format!("={}", WriteId::fresh()));
+        headers.insert(UNNAMED, "1");
+    }
+    fits(link, &headers, &message.payload)?;
+    let subject = names.message(queue, &unique(&link.clock));
+    let mut patience = link.patience();
+    let started = link.clock.instant();
+    let mut lost = None;
+    loop {
+        // A crash on this line leaves a message that may be stored; whoever sends it again with its id is told so.
+        let cause = match link.publish(subject.clone(), headers.clone(), message.payload.clone()).await {
+            Ok(ack) => return Ok(Published::new(ack.sequence, ack.duplicate && (message.id.is_some() || lost.is_none()))),
+            Err(Fault::Api(error)) if error.is_passing() || error.is_repeated_id() => error.into(),
+            Err(Fault::Api(error)) => return Err(refused(error)),
+            Err(Fault::Lapse(Lapse::TooLarge(source))) => return Err(Rejection::Refused(source).into()),
+            Err(Fault::Lapse(Lapse::Deaf)) => "no server answers for this queue".into(),
+            Err(Fault::Lapse(Lapse::Away(source))) => source,
+            Err(Fault::Lapse(Lapse::Lost(source))) => {
+                lost = Some(source);
+                "the server did not answer".into()
+            }
+        };
+        let remembered = link.clock.instant().saturating_duration_since(started) < WINDOW / 2;
+        if !patience.pause().await || (lost.is_some() && !remembered) {
+            return Err(lost.map_or(StoreError::Unavailable(cause), StoreError::Unknown));
+        }
+    }
+}
+
+/// The headers that a user gave a message.
+pub(super) fn user_headers(message: &Message) -> Result<HeaderMap, StoreError> {
+    message.check()?;
+    let bad = |_| StoreError::from(Rejection::InvalidOption("a header's name is visible ASCII without a colon"));
+    let mut headers = HeaderMap::new();
+    for (name, value) in message.headers.iter() {
+        let name = name.parse::<HeaderName>().map_err(|e| bad(e.to_string()))?;
+        let value = value.parse::<HeaderValue>().map_err(|e| bad(e.to_string()))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// Makes a message of what was delivered.
+pub(super) fn received(queue: &Name, headers: Option<&HeaderMap>, payload: Bytes) -> Message {
+    let mut message = Message::new(payload);
+    let Some(headers) = headers else { return message };
+    for (name, values) in headers.iter().filter(|(name, _)| !Headers::is_reserved(name.as_ref())) {
+        for value in values {
+            message.headers.append(name.to_string(), value.as_str());
+        }
+    }
+    let id = headers.get(MESSAGE).or_else(|| headers.get(MSG_ID).filter(|_| headers.get(UNNAMED).is_none()));
+    message.id = id.map(|id| plain_id(queue, id.as_str()));
+    message
+}

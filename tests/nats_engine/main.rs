@@ -1,0 +1,12 @@
+//! What only the JetStream engine can get wrong: lost acknowledgements, dead and paused servers, foreign clients, versions.
+//!
+//! Tests run on the nats-server of `ANABRANCH_NATS_SERVER` or of the path; what a version lacks has to be refused.
+#![cfg(feature = "nats")]
+#![allow(unreachable_pub, missing_docs, clippy::unwrap_used)]
+
+mod commit;
+mod kit;
+mod opening;
+mod queue;
+mod store;
+mod watch;
