@@ -1,6 +1,7 @@
 //! What the parts of one space's store share: the connections, the names, and what was seen of the stream.
 
 use super::{
+    group::Groups,
     ids::{Chain, Chains},
     link::Link,
     names::Names,
@@ -23,12 +24,14 @@ pub(super) struct Core {
     pub(super) replicas: usize,
     pub(super) capabilities: Capabilities,
     pub(super) chains: Chains,
+    pub(super) groups: Groups,
     seen: AtomicU64,
 }
 
 impl Core {
     pub(super) fn new(link: Arc<Link>, feed: Arc<Link>, names: Names, replicas: usize, capabilities: Capabilities) -> Self {
-        Self { link, feed, names, replicas, capabilities, chains: Chains::default(), seen: AtomicU64::new(0) }
+        let (chains, groups) = (Chains::default(), Groups::default());
+        Self { link, feed, names, replicas, capabilities, chains, groups, seen: AtomicU64::new(0) }
     }
 
     /// The newest revision that this store has read or written; a read that is older would go back in time.

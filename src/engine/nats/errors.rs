@@ -62,16 +62,20 @@ impl ApiError {
 }
 
 /// How a request to the server failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Lapse {
     /// Nothing has left this process.
-    Away(BoxError),
+    #[error("nothing was sent")]
+    Away(#[source] BoxError),
     /// Nobody listens: no leader, no such stream. Nothing was done.
+    #[error("no server answers for this stream")]
     Deaf,
     /// It may have arrived, and may still arrive.
-    Lost(BoxError),
+    #[error("the answer was lost")]
+    Lost(#[source] BoxError),
     /// It is larger than the server takes; nothing was sent.
-    TooLarge(BoxError),
+    #[error("the message cannot be sent")]
+    TooLarge(#[source] BoxError),
 }
 
 impl Lapse {
@@ -86,12 +90,24 @@ impl Lapse {
 }
 
 /// How a request that changes something failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// The server said no.
+    #[error(transparent)]
     Api(ApiError),
     /// The server said nothing.
+    #[error(transparent)]
     Lapse(Lapse),
+}
+
+impl Fault {
+    /// Nothing was stored, for a reason that lies in what was sent.
+    pub(super) fn is_rejection(&self) -> bool {
+        match self {
+            Self::Api(error) => !error.is_passing(),
+            Self::Lapse(lapse) => matches!(lapse, Lapse::TooLarge(_)),
+        }
+    }
 }
 
 /// A refusal that no retry changes.

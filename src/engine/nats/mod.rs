@@ -15,9 +15,11 @@
 //! the bytes mean.
 
 mod batch;
+mod commit;
 mod core;
 mod errors;
 mod feed;
+mod group;
 mod ids;
 mod keys;
 mod link;
