@@ -430,6 +430,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
     /// Lists the keys below a prefix, in no particular order, without reading their values.
+    ///
+    /// At least as new as what this store has read and written; what others write meanwhile may be in it or not.
     async fn keys(&self, prefix: &Prefix) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError>;
 
     /// Reports every key below a prefix, then [`Change::Synced`], then changes as they happen, for ever. Values may be

@@ -5,8 +5,8 @@ use anabranch::{
     engine::{Change, Engine, Expect, Prefix, StoreError},
     testing::server::{NatsCluster, NatsServer, ServerOptions},
 };
-use futures_util::future::join_all;
-use std::time::Duration;
+use futures_util::{StreamExt as _, future::join_all};
+use std::{collections::HashSet, time::Duration};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_kv_client_reads_our_values_and_its_write_is_an_ordinary_conflict() {
@@ -196,4 +196,29 @@ async fn a_server_that_syncs_always_keeps_what_it_acknowledged() {
         }
     });
     assert_eq!(entry.await.revision, revision);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_shows_what_was_just_written_whichever_replica_serves_it() {
+    const ROUNDS: usize = 40;
+    const AT_ONCE: usize = 16;
+    let cluster = NatsCluster::start().await.unwrap();
+    let space = space(&cluster.url(), "timeout=20s").await;
+    // Large enough that replicas fall behind for a moment.
+    let value = "x".repeat(100_000);
+    let list = async || {
+        let listed = space.store().keys(&key("listed").below()).await.unwrap();
+        let listed: Vec<_> = in_time("a listing", listed.map(Result::unwrap).collect()).await;
+        listed.into_iter().map(|info| info.key).collect::<HashSet<_>>()
+    };
+    for round in 0..ROUNDS {
+        let written =
+            (0..AT_ONCE).map(async |n| put(&space, &format!("listed.{n}.{round}"), &value, Expect::Absent).await.unwrap());
+        join_all(written).await;
+        // In every other round the newest change is of a key that is not listed.
+        if round % 2 == 0 {
+            put(&space, "other", &value, Expect::Anything).await.unwrap();
+        }
+        assert_eq!(list().await.len(), AT_ONCE * (round + 1));
+    }
 }

@@ -8,10 +8,7 @@ use super::{
     read::Found,
 };
 use crate::engine::Capabilities;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 /// One space.
 #[derive(Debug)]
@@ -25,18 +22,17 @@ pub(super) struct Core {
     pub(super) capabilities: Capabilities,
     pub(super) chains: Chains,
     pub(super) groups: Groups,
-    seen: AtomicU64,
 }
 
 impl Core {
     pub(super) fn new(link: Arc<Link>, feed: Arc<Link>, names: Names, replicas: usize, capabilities: Capabilities) -> Self {
         let (chains, groups) = (Chains::default(), Groups::default());
-        Self { link, feed, names, replicas, capabilities, chains, groups, seen: AtomicU64::new(0) }
+        Self { link, feed, names, replicas, capabilities, chains, groups }
     }
 
     /// The newest revision that this store has read or written; a read that is older would go back in time.
     pub(super) fn seen(&self) -> u64 {
-        self.seen.load(Ordering::Acquire)
+        self.chains.seen()
     }
 
     /// Remembers what was read.
@@ -46,7 +42,6 @@ impl Core {
 
     /// Remembers what was written.
     pub(super) fn wrote(&self, subject: &str, revision: u64, chain: Chain) {
-        self.seen.fetch_max(revision, Ordering::AcqRel);
         self.chains.remember(subject, revision, chain);
     }
 }

@@ -58,8 +58,8 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Opens a feed of the space's stream.
-    pub(super) async fn open(core: &Arc<Core>, filter: &str, start: Start, headers_only: bool) -> Result<Self, StoreError> {
+    /// Opens a feed of some subjects of the space's stream, none of which is in another.
+    pub(super) async fn open(core: &Arc<Core>, filters: &[&str], start: Start, headers_only: bool) -> Result<Self, StoreError> {
         let (link, stream) = (&core.feed, core.names.stream());
         link.connected().await.map_err(super::errors::Lapse::unavailable)?;
         let connects = link.connects();
@@ -75,7 +75,7 @@ impl Feed {
             Start::At(sequence) => ("by_start_sequence", Some(sequence)),
         };
         let mut config = json!({
-            "name": consumer, "deliver_subject": inbox, "filter_subject": filter, "deliver_policy": policy,
+            "name": consumer, "deliver_subject": inbox, "filter_subjects": filters, "deliver_policy": policy,
             "ack_policy": "none", "max_deliver": 1, "replay_policy": "instant", "headers_only": headers_only,
             "idle_heartbeat": nanos(HEARTBEAT), "flow_control": true, "inactive_threshold": nanos(LEFT_ALONE),
             "mem_storage": true, "num_replicas": 1,

@@ -11,7 +11,7 @@ use std::{
     collections::VecDeque,
     fmt::{self, Write as _},
     num::NonZeroUsize,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// The most predecessors that a write carries.
@@ -99,36 +99,61 @@ impl fmt::Display for Chain {
 
 /// What this store last saw of each key.
 #[derive(Debug)]
-pub(super) struct Chains(Mutex<LruCache<Box<str>, (u64, Chain)>>);
+pub(super) struct Chains(Mutex<Known>);
+
+#[derive(Debug)]
+struct Known {
+    heads: LruCache<Box<str>, (u64, Chain)>,
+    /// The newest of them.
+    newest: (String, u64),
+}
 
 impl Default for Chains {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(REMEMBERED)))
+        Self(Mutex::new(Known { heads: LruCache::new(REMEMBERED), newest: (String::new(), 0) }))
     }
 }
 
 impl Chains {
     /// Remembers a write that was read or done; an older one than is known changes nothing.
     pub(super) fn remember(&self, subject: &str, revision: u64, chain: Chain) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get_mut(subject) {
+        let mut known = self.lock();
+        if revision > known.newest.1 {
+            // Into the memory of the one before: this is on the way of every write.
+            known.newest.0.clear();
+            known.newest.0.push_str(subject);
+            known.newest.1 = revision;
+        }
+        match known.heads.get_mut(subject) {
             Some((newest, _)) if *newest > revision => {}
             Some(entry) => *entry = (revision, chain),
-            None => drop(known.put(subject.into(), (revision, chain))),
+            None => drop(known.heads.put(subject.into(), (revision, chain))),
         }
     }
 
     /// Returns the newest revision that was seen of a key, or zero.
     pub(super) fn newest(&self, subject: &str) -> u64 {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.peek(subject).map_or(0, |(revision, _)| *revision)
+        self.lock().heads.peek(subject).map_or(0, |(revision, _)| *revision)
+    }
+
+    /// Returns the newest revision that was seen, or zero.
+    pub(super) fn seen(&self) -> u64 {
+        self.lock().newest.1
+    }
+
+    /// Returns the newest change that was seen, of whatever key: its subject and its revision.
+    pub(super) fn witness(&self) -> Option<(String, u64)> {
+        Some(self.lock().newest.clone()).filter(|(_, revision)| *revision > 0)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the chain of a write that expects `expected` (`None`: anything).
     pub(super) fn next(&self, subject: &str, expected: Option<u64>, id: WriteId) -> Chain {
         let Some(expected) = expected else { return Chain::start(id) };
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get(subject) {
+        match self.lock().heads.get(subject) {
             Some((revision, chain)) if *revision == expected => chain.follow(expected, id),
             _ => Chain::default().follow(expected, id),
         }

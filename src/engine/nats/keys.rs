@@ -1,14 +1,18 @@
 //! Listing keys: one pass over the newest headers, without values.
 //!
-//! As fresh as the replica that the server lets serve it; the listing is no snapshot and decides nothing.
+//! A listing is no snapshot, but it is at least as new as what this store has read and written. Any replica may serve it, and
+//! one may be behind; so the key that this store saw change last is listed along, and until that change is seen nothing is
+//! given out. A listing that ends without it is begun anew, perhaps at another replica.
 
 use super::{
     core::Core,
     feed::{Feed, Start, Step},
+    link::Patience,
+    read::Found,
 };
 use crate::engine::{KeyInfo, Prefix, StoreError};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 impl Core {
     /// Lists the keys below a prefix.
@@ -17,38 +21,104 @@ impl Core {
         prefix: &Prefix,
     ) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError> {
         let filter = self.names.below(prefix)?;
-        let feed = Feed::open(self, &filter, Start::State, true).await?;
-        let core = Arc::clone(self);
-        let left = if feed.pending > 0 { Some(feed) } else { finish(feed).await };
-        Ok(stream::unfold(left, move |feed| {
-            let core = Arc::clone(&core);
-            async move {
-                let mut feed = feed?;
-                loop {
-                    let (found, pending) = match feed.next().await {
-                        Step::Message(found, pending) => (found, pending),
-                        // A listing that is not whole must not pass for one.
-                        Step::Ended(reason) => return Some((Err(StoreError::Unavailable(reason.into())), None)),
-                    };
-                    let key = core.names.key_of(&found.subject).filter(|_| found.gone().is_none());
-                    let info = key.map(|key| KeyInfo::new(key, found.revision(), found.label()));
-                    match (info, pending) {
-                        (Some(info), 0) => return Some((Ok(info), finish(feed).await)),
-                        (Some(info), _) => return Some((Ok(info), Some(feed))),
-                        (None, 0) => {
-                            feed.close().await;
-                            return None;
-                        }
-                        (None, _) => {}
-                    }
-                }
+        let witness = if self.replicas > 1 { self.chains.witness() } else { None };
+        let mut patience = self.link.patience();
+        loop {
+            let mut listing = Listing::open(self, &filter, witness.as_ref()).await?;
+            if listing.is_fresh().await? || self.is_gone(witness.as_ref(), &mut patience).await? {
+                return Ok(stream::unfold(listing, async |mut l| l.next().await.map(|info| (info, l))).boxed());
             }
-        })
-        .boxed())
+            if !patience.pause().await {
+                return Err(StoreError::Unavailable("the replicas are behind".into()));
+            }
+        }
+    }
+
+    /// Tells whether no replica can show a change, because nothing is left of it.
+    async fn is_gone(&self, witness: Option<&(String, u64)>, patience: &mut Patience) -> Result<bool, StoreError> {
+        let Some((subject, revision)) = witness else { return Ok(true) };
+        Ok(self.last(subject, patience).await?.is_none_or(|found| found.sequence < *revision))
     }
 }
 
-async fn finish(feed: Feed) -> Option<Feed> {
-    feed.close().await;
-    None
+/// A listing under way.
+struct Listing {
+    core: Arc<Core>,
+    /// `None` when everything has come.
+    feed: Option<Feed>,
+    /// What came before the listing was known to be fresh.
+    early: VecDeque<KeyInfo>,
+    /// The revision that has to be seen.
+    awaited: u64,
+    /// What is listed; the key that is listed along may be another one.
+    below: String,
+}
+
+impl Listing {
+    async fn open(core: &Arc<Core>, filter: &str, witness: Option<&(String, u64)>) -> Result<Self, StoreError> {
+        let below = filter.trim_end_matches('>').to_owned();
+        let along = witness.map(|(subject, _)| &**subject).filter(|subject| !subject.starts_with(&*below));
+        let filters: Vec<_> = [Some(filter), along].into_iter().flatten().collect();
+        let feed = Feed::open(core, &filters, Start::State, true).await?;
+        let awaited = witness.map_or(0, |(_, revision)| *revision);
+        let mut listing = Self { core: Arc::clone(core), feed: Some(feed), early: VecDeque::new(), awaited, below };
+        listing.close_if(|feed| feed.pending == 0).await;
+        Ok(listing)
+    }
+
+    /// Reads until the awaited revision has come; false when it does not come. Changes come in the order of their revisions.
+    async fn is_fresh(&mut self) -> Result<bool, StoreError> {
+        let mut newest = 0;
+        while newest < self.awaited {
+            let Some(found) = self.read().await? else { return Ok(false) };
+            newest = found.sequence;
+            self.early.extend(self.info(&found));
+        }
+        Ok(true)
+    }
+
+    async fn next(&mut self) -> Option<Result<KeyInfo, StoreError>> {
+        if let Some(info) = self.early.pop_front() {
+            return Some(Ok(info));
+        }
+        loop {
+            let found = match self.read().await {
+                Ok(found) => found?,
+                Err(error) => return Some(Err(error)),
+            };
+            if let Some(info) = self.info(&found) {
+                return Some(Ok(info));
+            }
+        }
+    }
+
+    /// Reads the next header, and ends the feed behind the last one.
+    async fn read(&mut self) -> Result<Option<Found>, StoreError> {
+        let Some(feed) = &mut self.feed else { return Ok(None) };
+        match feed.next().await {
+            Step::Message(found, pending) => {
+                self.close_if(|_| pending == 0).await;
+                Ok(Some(found))
+            }
+            Step::Ended(reason) => {
+                // A listing that is not whole must not pass for one.
+                self.feed = None;
+                Err(StoreError::Unavailable(reason.into()))
+            }
+        }
+    }
+
+    async fn close_if(&mut self, done: impl FnOnce(&Feed) -> bool) {
+        if self.feed.as_ref().is_some_and(done)
+            && let Some(feed) = self.feed.take()
+        {
+            feed.close().await;
+        }
+    }
+
+    fn info(&self, found: &Found) -> Option<KeyInfo> {
+        let listed = found.subject.starts_with(&*self.below) && found.gone().is_none();
+        let key = self.core.names.key_of(&found.subject).filter(|_| listed)?;
+        Some(KeyInfo::new(key, found.revision(), found.label()))
+    }
 }

@@ -167,7 +167,7 @@ async fn follow_once(
     if !continues {
         *place = None;
     }
-    let mut feed = Feed::open(core, filter, if continues { Start::At(last + 1) } else { Start::State }, false).await?;
+    let mut feed = Feed::open(core, &[filter], if continues { Start::At(last + 1) } else { Start::State }, false).await?;
     let mut full = if continues { None } else { Some((HashMap::new(), 0)) };
     let (mut pending, mut catching_up) = (feed.pending, true);
     loop {
