@@ -4,7 +4,7 @@ use super::{
     RunError,
     admission::Claimed,
     claim::{Ask, Note, Want},
-    hosted::Hosted,
+    hosted::{Hosted, Live},
     intake::SupervisorBuilder,
     lifecycle::Runtime,
     message::{Msg, NotTaken},
@@ -220,8 +220,25 @@ impl<I, O, C: Send + Sync + 'static> Runs<I, O, C> {
     }
 
     async fn continue_as(&self, id: &str, how: Continuation) -> Result<Run<I, O, C>, RunError> {
-        self.hosted.claim_and_drive(id, Ask::TakeUp(Want::Resume(how))).await?;
-        Ok(self.handle(id))
+        loop {
+            match self.hosted.claim_and_drive(id, Ask::TakeUp(Want::Resume(how))).await? {
+                Claimed::Here(live) if self.comes_to_rest(id, &live).await? => {}
+                Claimed::Gone => tokio::task::yield_now().await,
+                _ => return Ok(self.handle(id)),
+            }
+        }
+    }
+
+    /// Waits for the actor of a run that came to rest in the store, and returns whether it did. Whoever moves a run because it
+    /// failed may have learned of that before its actor has: the run is alive here, and nobody would move it.
+    async fn comes_to_rest(&self, id: &str, live: &Live) -> Result<bool, RunError> {
+        let stored = self.inspect(id).await?.ok_or_else(|| RunError::NotFound(id.to_owned()))?;
+        if stored.owner.is_some() {
+            return Ok(false);
+        }
+        // An error means that the actor is gone as well.
+        let _ = live.progress.clone().wait_for(|p| p.ended.is_some()).await;
+        Ok(true)
     }
 
     /// Deletes an ended run and its large values, before its retention is over.
@@ -310,6 +327,8 @@ impl<I: Payload, O, C: Send + Sync + 'static> Runs<I, O, C> {
                     let _ = live.actor.cast(Msg::ReleaseNow);
                     let _ = live.progress.wait_for(|p| p.ended.is_some()).await;
                 }
+                // It may have failed: the claim looks at what is stored.
+                OnDuplicate::RestartFailed if self.comes_to_rest(id, &live).await? => {}
                 OnDuplicate::Attach | OnDuplicate::RestartFailed if snapshot.input_digest != new.input_digest => {
                     return Err(RunError::InputConflict(id.to_owned()));
                 }

@@ -1,10 +1,18 @@
 //! Moving ended runs again, and running parts of a topology.
 
-use crate::support::{Journal, diamond, space, worker};
+use crate::{
+    kit::faulty_worker,
+    support::{Journal, diamond, space, worker},
+};
 use anabranch::{
     Ctx, NodeResultExt as _, Topology,
-    core::{graph::SubsetError, snapshot::NodeStatus},
-    runtime::{OnDuplicate, RunError, StartOptions},
+    core::{
+        graph::SubsetError,
+        snapshot::{NodeStatus, RunStatus},
+    },
+    engine::Space,
+    runtime::{OnDuplicate, RunError, Runs, StartOptions},
+    testing::faulty::{Fault, Op},
 };
 use serde_json::json;
 use std::sync::{
@@ -46,6 +54,46 @@ async fn a_resumed_run_keeps_what_completed() {
     assert_eq!(run.snapshot().await.unwrap().node("second").unwrap().attempt, 2, "numbers go on");
     assert_eq!(runs.resume("r1").await.unwrap().outcome().await.unwrap(), 2, "a completed run is left as it is");
     assert_eq!(app.journal.all().len(), 3);
+}
+
+/// Leaves `r1` failed in the store, and healed, in a worker that does not know yet: the answer to its last write was lost, and
+/// it cannot read.
+async fn failed_unnoticed(space: &Space) -> (Runs<u64, u64, Flaky>, Flaky) {
+    let ((runtime, faulty), app) = (faulty_worker(space).await, Flaky::default());
+    let runs = runtime.host(flaky(), app.clone()).unwrap();
+    let (mut written, mut read) = (0, 0);
+    faulty.plan(move |call| {
+        written += usize::from(call.writes_below("run."));
+        read += usize::from(written == 3 && call.op == Op::Read);
+        match (written, read) {
+            (3, 0) if call.op.writes() => Some(Fault::Unknown { applied: true }),
+            (3, 1) if call.op == Op::Read => Some(Fault::Unavailable),
+            _ => None,
+        }
+    });
+    runs.start("r1", 1).await.unwrap();
+    let others = worker(space).await.host(flaky(), app.clone()).unwrap();
+    let seen = others.get("r1").await.unwrap();
+    seen.wait_for(|run| run.status == RunStatus::Errored).await.unwrap();
+    app.healed.store(true, Ordering::SeqCst);
+    (runs, app)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_resumed_also_before_its_worker_knows_that_it_failed() {
+    let space = space().await;
+    let (runs, app) = failed_unnoticed(&space).await;
+    assert_eq!(runs.resume("r1").await.unwrap().outcome().await.unwrap(), 2);
+    assert_eq!(app.journal.all(), ["first", "second", "second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_replaced_also_before_its_worker_knows_that_it_failed() {
+    let space = space().await;
+    let (runs, app) = failed_unnoticed(&space).await;
+    let again = StartOptions::default().on_duplicate(OnDuplicate::RestartFailed);
+    assert_eq!(runs.start_with("r1", 5, again).await.unwrap().outcome().await.unwrap(), 6, "whatever it is started with");
+    assert_eq!(app.journal.all(), ["first", "second", "first", "second"]);
 }
 
 #[tokio::test(start_paused = true)]
