@@ -1,0 +1,48 @@
+//! The examples, run as a newcomer runs them: as programs, without a server.
+
+#[path = "examples/program.rs"]
+mod program;
+
+use program::{run, run_with};
+
+#[tokio::test]
+async fn the_quickstart_survives_the_death_of_its_process() {
+    let said = run("quickstart", None).await.succeeded();
+    said.tells_of_a_takeover();
+    assert_eq!(said.after("opened the engine again: "), "embedded file");
+    said.after("one process has it at a time, so the run's last owner is dead");
+}
+
+#[tokio::test]
+async fn a_url_that_names_no_engine_ends_an_example() {
+    run("quickstart", Some("carrier-pigeon:")).await.failed().after("`carrier-pigeon:` names no engine");
+    for example in ["scrape", "branching", "approval", "per_message"] {
+        run(example, Some("carrier-pigeon:")).await.failed().after("carrier-pigeon:");
+    }
+}
+
+#[tokio::test]
+async fn a_scrape_goes_on_where_it_failed() {
+    run("scrape", None).await.succeeded().tells_of_a_resume();
+}
+
+#[tokio::test]
+async fn a_branch_takes_one_arm_or_none() {
+    run("branching", None).await.succeeded().tells_of_three_candidates();
+}
+
+#[tokio::test]
+async fn an_approval_waits_for_its_signal() {
+    run("approval", None).await.succeeded().tells_of_a_decision();
+}
+
+#[tokio::test]
+async fn each_message_becomes_a_run_or_a_dead_letter() {
+    run("per_message", None).await.succeeded().tells_of_orders(12);
+    run_with("per_message", &["30"], None).await.succeeded().tells_of_orders(30);
+}
+
+#[tokio::test]
+async fn a_number_of_orders_that_is_none_ends_the_example() {
+    run_with("per_message", &["many"], None).await.failed().after("InvalidDigit");
+}

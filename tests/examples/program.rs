@@ -1,0 +1,147 @@
+//! Runs a built example as a program, and reads what it says.
+#![allow(dead_code, reason = "each test target uses some of it")]
+
+use anabranch::time::Clock;
+use std::{env, process::Stdio, time::Duration};
+use tokio::process::Command;
+
+/// What an example said, and with which exit code it ended.
+pub(crate) struct Said {
+    text: String,
+    code: Option<i32>,
+}
+
+/// Runs an example to its end; `url` names the engine, its own default without one.
+pub(crate) async fn run(example: &str, url: Option<&str>) -> Said {
+    run_with(example, &[], url).await
+}
+
+/// Runs an example with arguments to its end.
+pub(crate) async fn run_with(example: &str, arguments: &[&str], url: Option<&str>) -> Said {
+    let binary = env::current_exe().expect("a test knows its own path");
+    let built = binary.ancestors().nth(2).expect("tests are built below the profile's directory");
+    let program = built.join("examples").join(format!("{example}{}", env::consts::EXE_SUFFIX));
+    assert!(program.exists(), "the example `{example}` is not built: run `cargo build --examples`, or ./scripts/test");
+    let mut command = Command::new(program);
+    command.args(arguments).env_remove("ANABRANCH_URL").stdin(Stdio::null()).kill_on_drop(true);
+    if let Some(url) = url {
+        command.env("ANABRANCH_URL", url);
+    }
+    let output = Clock::system().timeout(Duration::from_secs(120), command.output()).await;
+    let output = output.unwrap_or_else(|| panic!("`{example}` does not end")).expect("the example starts");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Said { text, code: output.status.code() }
+}
+
+impl Said {
+    /// Checks that it ended well.
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}", self.text);
+        self
+    }
+
+    /// Checks that it ended with an error.
+    #[track_caller]
+    pub(crate) fn failed(self) -> Self {
+        assert_eq!(self.code, Some(1), "{}", self.text);
+        self
+    }
+
+    /// Returns what stands behind `words`, up to the end of the line.
+    #[track_caller]
+    pub(crate) fn after(&self, words: &str) -> &str {
+        let found = self.text.lines().find_map(|line| line.split_once(words));
+        found.unwrap_or_else(|| panic!("nobody said `{words}`:\n{}", self.text)).1.trim()
+    }
+
+    /// Checks the tour: killed, taken over, gone on in the middle, nothing that was completed run again.
+    #[track_caller]
+    pub(crate) fn tells_of_a_takeover(&self) {
+        let victim = self.after("killed process ").split(' ').next().unwrap_or_default();
+        let heir = self.after("adopted by process ");
+        assert_ne!(victim, heir, "{}", self.text);
+        let line = |process: &str, node: &str, attempt: u32, remark: &str| {
+            let line = format!("process {process}  {node:<8} attempt {attempt}  {remark}");
+            let count = self.text.lines().filter(|l| l.ends_with(line.trim_end())).count();
+            assert!(count > 0, "the journal lacks `{line}`:\n{}", self.text);
+        };
+        line(victim, "reserve", 1, "");
+        line(victim, "charge", 1, "");
+        line(victim, "pack", 1, "");
+        line(heir, "pack", 2, "resumed at 3 of 6");
+        line(heir, "ship", 1, "");
+        assert_eq!(self.after(&format!("packed by process {victim}: ")), "lamp, desk, chair");
+        assert_eq!(self.after(&format!("packed by process {heir}: ")), "sofa, rug, vase");
+        assert_eq!(self.after("completed before the kill, and not run again: "), "reserve, charge");
+    }
+
+    /// Checks the scrape: the second attachment fails, and after the resume nothing is fetched that was there already.
+    #[track_caller]
+    pub(crate) fn tells_of_a_resume(&self) {
+        assert!(self.after("failed: run `lamps-").contains("is errored: `attachments` after 1 attempts"), "{}", self.text);
+        assert_eq!(
+            self.after("asked for so far: "),
+            "attachments/1, attachments/2, details/1, details/2, details/3, lamps",
+            "{}",
+            self.text
+        );
+        assert_eq!(self.after("`attachments` had saved "), r#"{"1":"page attachments/1"}"#);
+        assert_eq!(self.after("asked for since: "), "attachments/2, attachments/3");
+        for item in 1..=3 {
+            assert_eq!(self.after(&format!("row {item}: ")), format!("page details/{item}, page attachments/{item}"));
+        }
+        assert_eq!(self.after("completed: "), "3 rows");
+    }
+
+    /// Checks the candidates: for each the arm, the reason, what was skipped and what the join made of it.
+    #[track_caller]
+    pub(crate) fn tells_of_three_candidates(&self) {
+        assert_eq!(self.after("bob@example.com: "), "qualified, because: more than 3 years of experience");
+        assert_eq!(self.after("tom@example.com: "), "not_qualified, because: too little experience");
+        assert_eq!(self.after("eve@example.com: "), "no arm, because: nobody has this address");
+        let behind = ["invite", "decline", "remove", "file", "filed:"];
+        let ends: Vec<_> =
+            self.text.lines().filter(|line| behind.iter().any(|b| line.starts_with(&format!("  {b} ")))).collect();
+        let wanted = [
+            "  invite   completed",
+            "  decline  skipped",
+            "  remove   skipped",
+            "  file     completed",
+            "  filed: bob is invited",
+            "  invite   skipped",
+            "  decline  completed",
+            "  remove   completed",
+            "  file     completed",
+            "  filed: removed after the letter `2 more years, please`",
+            "  invite   skipped",
+            "  decline  skipped",
+            "  remove   skipped",
+            "  file     completed",
+            "  filed: nothing is known",
+        ];
+        assert_eq!(ends, wanted, "{}", self.text);
+    }
+
+    /// Checks the loan: suspended in nobody's hands, moved by one decision and by nothing else.
+    #[track_caller]
+    pub(crate) fn tells_of_a_decision(&self) {
+        assert!(self.after("loan-").ends_with("is suspended, and nobody has it"), "{}", self.text);
+        self.after("the worker is gone");
+        assert_eq!(self.after("started again and resumed, it is still "), "suspended");
+        assert_eq!(self.after("decided: "), "dear ann, bob grants you 25000 (score 750, risk high)");
+        assert!(self.after("a second decision is refused: ").contains("completed"), "{}", self.text);
+    }
+
+    /// Checks the orders: each charged and shipped once, and two messages given up with a reason.
+    #[track_caller]
+    pub(crate) fn tells_of_orders(&self, count: usize) {
+        for act in [" charges ", " ships to "] {
+            let lines = self.text.lines().filter(|line| line.starts_with("orders-") && line.contains(act));
+            assert_eq!(lines.count(), count, "{act}: {}", self.text);
+        }
+        assert!(self.after("\"cents\":0}: ").contains("there is nothing to charge"), "{}", self.text);
+        assert!(self.after("\"eight lamps, please\": ").contains("the payload does not match"), "{}", self.text);
+        self.after(&format!("{count} orders are fulfilled, and 2 messages given up"));
+    }
+}

@@ -1,0 +1,51 @@
+//! The examples on a real nats-server, the one of `ANABRANCH_NATS_SERVER` or of the path: the same programs, another URL.
+//!
+//! Each that leaves runs behind is run twice, as on a server of one's own: what is there already must not be in its way.
+#![cfg(feature = "nats")]
+
+#[path = "examples/program.rs"]
+mod program;
+
+use anabranch::testing::server::NatsServer;
+use program::{Said, run_with};
+
+/// Runs an example on the server that the tests share.
+async fn run(example: &str) -> Said {
+    run_with(example, &[], Some(&NatsServer::shared().await.url())).await.succeeded()
+}
+
+#[tokio::test]
+async fn the_quickstart_moves_onto_jetstream() {
+    let said = run("quickstart").await;
+    said.tells_of_a_takeover();
+    assert!(said.after("opened the engine again: ").starts_with("nats-server "));
+    said.after("the last owner's lease of 2s has to run out");
+}
+
+#[tokio::test]
+async fn a_scrape_is_resumed_on_jetstream() {
+    for _ in 0..2 {
+        run("scrape").await.tells_of_a_resume();
+    }
+}
+
+#[tokio::test]
+async fn branches_are_taken_on_jetstream() {
+    for _ in 0..2 {
+        run("branching").await.tells_of_three_candidates();
+    }
+}
+
+#[tokio::test]
+async fn an_approval_waits_on_jetstream() {
+    for _ in 0..2 {
+        run("approval").await.tells_of_a_decision();
+    }
+}
+
+#[tokio::test]
+async fn messages_become_runs_or_dead_letters_on_jetstream() {
+    for _ in 0..2 {
+        run("per_message").await.tells_of_orders(12);
+    }
+}
