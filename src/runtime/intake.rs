@@ -24,6 +24,7 @@ use crate::{
     codec::Payload,
     core::snapshot::{Source, Trace},
     engine::{Delivery, Pull, Queue, QueueOptions, StoreError},
+    error::BoxError,
     telemetry,
     time::Backoff,
 };
@@ -35,7 +36,21 @@ use tokio_util::{
 };
 use tracing::Instrument as _;
 
-type RunId = Arc<dyn Fn(&Delivery) -> String + Send + Sync>;
+/// Code of the application that looks at a message.
+type Read<T> = Box<dyn Fn(&Delivery) -> T + Send + Sync>;
+
+/// How a message becomes a run.
+struct Reading<I> {
+    run_id: Read<String>,
+    input: Read<Result<I, BoxError>>,
+    options: Read<Result<StartOptions, BoxError>>,
+}
+
+impl<I> Reading<I> {
+    fn read(&self, delivery: &Delivery) -> Result<(String, I, StartOptions), BoxError> {
+        Ok(((self.run_id)(delivery), (self.input)(delivery)?, (self.options)(delivery)?))
+    }
+}
 
 /// How a message that the run is not ready for is delayed at most.
 const LATER: Duration = Duration::from_secs(30);
@@ -46,7 +61,7 @@ pub struct SupervisorBuilder<I, O, C> {
     runs: Runs<I, O, C>,
     queue: Arc<dyn Queue>,
     concurrency: NonZeroUsize,
-    run_id: RunId,
+    reading: Reading<I>,
 }
 
 impl<I, O, C> fmt::Debug for SupervisorBuilder<I, O, C> {
@@ -58,8 +73,12 @@ impl<I, O, C> fmt::Debug for SupervisorBuilder<I, O, C> {
 impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> SupervisorBuilder<I, O, C> {
     pub(super) fn new(runs: Runs<I, O, C>, queue: Arc<dyn Queue>) -> Self {
         let name = queue.name().clone();
-        let run_id: RunId = Arc::new(move |delivery| format!("{name}-{}", delivery.sequence()));
-        Self { runs, queue, concurrency: NonZeroUsize::new(64).expect("64 is not 0"), run_id }
+        let reading = Reading {
+            run_id: Box::new(move |delivery| format!("{name}-{}", delivery.sequence())),
+            input: Box::new(|delivery| Ok(I::decode(&delivery.message().payload)?)),
+            options: Box::new(|_| Ok(StartOptions::default())),
+        };
+        Self { runs, queue, concurrency: NonZeroUsize::new(64).expect("64 is not 0"), reading }
     }
 
     /// Sets how many messages are worked on at the same time; default 64.
@@ -70,7 +89,23 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> SupervisorBuilder<
 
     /// Sets how a message names its run; by default `<queue>-<sequence>`. A message that comes again must name the same run.
     pub fn run_id(mut self, name: impl Fn(&Delivery) -> String + Send + Sync + 'static) -> Self {
-        self.run_id = Arc::new(name);
+        self.reading.run_id = Box::new(name);
+        self
+    }
+
+    /// Sets what of a message is its run's input; by default its payload, as JSON. A message for which this is an error becomes
+    /// a dead letter.
+    pub fn input(mut self, read: impl Fn(&Delivery) -> Result<I, BoxError> + Send + Sync + 'static) -> Self {
+        self.reading.input = Box::new(read);
+        self
+    }
+
+    /// Sets which part of the topology a message's run includes, and what is given to it; by default all, and nothing. A message
+    /// for which this is an error, or that asks for what the topology does not have, becomes a dead letter.
+    ///
+    /// Every message may come again, so it always joins the run that is there: `on_duplicate` is not asked.
+    pub fn options(mut self, read: impl Fn(&Delivery) -> Result<StartOptions, BoxError> + Send + Sync + 'static) -> Self {
+        self.reading.options = Box::new(read);
         self
     }
 
@@ -80,7 +115,7 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> SupervisorBuilder<
     ///
     /// [`RunError::Store`] when the queue, or the one for dead letters, cannot be opened.
     pub async fn spawn(self) -> Result<Supervisor, RunError> {
-        let Self { runs, queue, concurrency, run_id } = self;
+        let Self { runs, queue, concurrency, reading } = self;
         let hosted = Arc::clone(&runs.hosted);
         // Opened before anything can fail, so that a record of failure always has a place to go.
         let dead = hosted.dead_letter_queue(queue.name().as_str())?;
@@ -89,7 +124,7 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> SupervisorBuilder<
         let stop = hosted.shared.draining.child_token();
         let handlers = TaskTracker::new();
         let slots = Arc::new(Semaphore::new(concurrency.get()));
-        let clerk = Arc::new(Clerk { runs, queue, dead, run_id });
+        let clerk = Arc::new(Clerk { runs, queue, dead, reading });
         let intake = Intake { clerk, slots, handlers: handlers.clone(), stop: stop.clone() };
         let done = TaskTracker::new();
         // A drain of the runtime waits for the intake too: what it prefetched is handed back.
@@ -189,7 +224,7 @@ struct Clerk<I, O, C> {
     runs: Runs<I, O, C>,
     queue: Arc<dyn Queue>,
     dead: Arc<dyn Queue>,
-    run_id: RunId,
+    reading: Reading<I>,
 }
 
 /// What is to become of a message.
@@ -236,24 +271,22 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> Clerk<I, O, C> {
 
     /// Works on a message until its run is at rest, or is somebody else's.
     async fn work(&self, delivery: &Delivery, trace: Option<Trace>) -> Settle {
-        let message = delivery.message();
         // Code of the application: a message that it panics over is as good as one that it cannot read.
-        let read = || ((self.run_id)(delivery), I::decode(&message.payload));
-        let (id, input) = match std::panic::catch_unwind(AssertUnwindSafe(read)) {
-            Ok((id, Ok(input))) => (id, input),
-            Ok((_, Err(error))) => return Settle::Reject(chain(&error)),
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.reading.read(delivery)));
+        let (id, input, mut options) = match read {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => return Settle::Reject(chain(&*error)),
             Err(panic) => return Settle::Reject(format!("reading the message panicked: {}", panic_text(&*panic))),
         };
         let source = Source {
             queue: self.queue.name().as_str().to_owned(),
             sequence: delivery.sequence(),
-            message_id: message.id.clone().unwrap_or_default(),
+            message_id: delivery.message().id.clone().unwrap_or_default(),
         };
-        let trace = telemetry::of(&tracing::Span::current()).or(trace);
+        let trace = options.trace.take().or_else(|| telemetry::of(&tracing::Span::current())).or(trace);
         let hosted = &self.runs.hosted;
         loop {
             let claimed = async {
-                let options = StartOptions::default();
                 let new = self.runs.new_run(&id, &input, trace.clone(), Some(source.clone()), &options).await?;
                 let digest = new.input_digest;
                 let claimed = hosted.claim_and_drive(&id, Ask::Create(new.into(), OnDuplicate::Attach)).await?;
@@ -279,9 +312,13 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> Clerk<I, O, C> {
                 Ok(Claimed::AtRest(_)) => return Settle::Ack,
                 Ok(Claimed::Elsewhere(left)) => return Settle::Later(left.min(LATER)),
                 Err(RunError::ShuttingDown) => return Settle::Later(Duration::ZERO),
-                Err(error @ (RunError::InputConflict(_) | RunError::InvalidId(_) | RunError::Codec(_))) => {
-                    return Settle::Reject(chain(&error));
-                }
+                Err(
+                    error @ (RunError::InputConflict(_)
+                    | RunError::InvalidId(_)
+                    | RunError::Codec(_)
+                    | RunError::Subset(_)
+                    | RunError::CannotProvide(_)),
+                ) => return Settle::Reject(chain(&error)),
                 Err(error) => {
                     tracing::warn!(run = id, error = &error as &dyn std::error::Error, "a message waits for its run");
                     let away = matches!(error, RunError::Store(_));

@@ -4,7 +4,17 @@ use crate::{
     kit::{ACK_WAIT, LEASE, Mischief, Told, faulty_worker, left_in, letters, publish, queue, single, time_passes},
     support::{Gate, Journal, diamond, gated, space, worker},
 };
-use anabranch::{Ctx, NodeResult, Topology, core::snapshot::RunStatus, engine::Message, topology::Signal};
+use anabranch::{
+    Ctx, NodeResult, Topology,
+    core::snapshot::{NodeStatus, RunStatus},
+    engine::{Delivery, Message},
+    error::BoxError,
+    runtime::StartOptions,
+    topology::{Signal, dynamic::Values},
+};
+use futures_util::TryStreamExt as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -213,7 +223,7 @@ async fn a_message_over_which_the_application_panics_is_a_dead_letter() {
     let space = space().await;
     let (runtime, journal, told) = (worker(&space).await, Journal::default(), Told::of(&space, "in").await);
     let runs = runtime.host(diamond(), journal.clone()).unwrap();
-    let id = |d: &anabranch::engine::Delivery| d.message().headers.get("order").expect("an order").to_owned();
+    let id = |d: &Delivery| d.message().headers.get("order").expect("an order").to_owned();
     let _supervisor = runs.supervise(told.queue()).run_id(id).spawn().await.unwrap();
     told.publish(1).await;
     told.until("reject 1", 1).await;
@@ -359,4 +369,83 @@ async fn two_supervisors_share_a_queue_and_no_message_runs_twice() {
     assert_eq!((ran.len(), journal.all().len()), (100, 100));
     assert!(here.count("ack") > 0 && there.count("ack") > 0);
     assert_eq!(left_in(&space, &queue).await, []);
+}
+
+/// A message as nats-topology-runner takes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope {
+    topology_id: String,
+    data: Value,
+    exclude_nodes: Option<Vec<String>>,
+}
+
+fn envelope(delivery: &Delivery) -> Result<Envelope, BoxError> {
+    Ok(serde_json::from_slice(&delivery.message().payload)?)
+}
+
+/// `fetch`, `parse`, `tell`, by names: each notes itself and the values that it has.
+fn named() -> Topology<Value, Value, Journal> {
+    async fn step(ctx: Ctx<Journal>, values: Values) -> NodeResult<Value> {
+        let names: Vec<_> = values.iter().map(|(name, _)| name).collect();
+        ctx.app().note(format!("{}({})", ctx.node(), names.join(", ")));
+        Ok(json!(ctx.node()))
+    }
+    let t = Topology::dynamic::<Journal>("named");
+    t.node("fetch", (), step).node("parse", "fetch", step).node("tell", ["fetch", "parse"], step).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_names_its_run_its_input_and_the_part_that_runs() {
+    let space = space().await;
+    let (runtime, journal, told) = (worker(&space).await, Journal::default(), Told::of(&space, "in").await);
+    let runs = runtime.host(named(), journal.clone()).unwrap();
+    let supervisor = runs.supervise(told.queue()).input(|delivery| Ok(envelope(delivery)?.data));
+    let supervisor = supervisor.run_id(|delivery| envelope(delivery).map_or(String::new(), |envelope| envelope.topology_id));
+    let supervisor = supervisor
+        .options(|delivery| Ok(StartOptions::default().exclude(envelope(delivery)?.exclude_nodes.unwrap_or_default())));
+    let _supervisor = supervisor.spawn().await.unwrap();
+    for (message, expected) in [
+        (json!({ "topologyId": "t-1", "data": 1 }), vec!["fetch($input)", "parse(fetch)", "tell(fetch, parse)"]),
+        (json!({ "topologyId": "t-2", "data": 2, "excludeNodes": ["fetch"] }), vec!["parse()", "tell(parse)"]),
+        // It comes again, and asks for something else: its run is there already.
+        (json!({ "topologyId": "t-2", "data": 2, "excludeNodes": ["parse"] }), vec![]),
+    ] {
+        let (ran, acknowledged) = (journal.all().len(), told.count("ack"));
+        told.queue().publish(Message::new(message.to_string())).await.unwrap();
+        told.until("ack", acknowledged + 1).await;
+        assert_eq!(journal.all()[ran..], expected);
+    }
+    assert_eq!(runs.inspect("t-2").await.unwrap().unwrap().node("fetch").unwrap().status, NodeStatus::Excluded);
+    let all: Vec<_> = runs.list().await.unwrap().try_collect().await.unwrap();
+    assert_eq!(all.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_asks_for_a_part_that_cannot_run_is_a_dead_letter() {
+    let space = space().await;
+    let (runtime, journal, told) = (worker(&space).await, Journal::default(), Told::of(&space, "in").await);
+    let runs = runtime.host(diamond(), journal.clone()).unwrap();
+    let without = |delivery: &Delivery| match delivery.message().headers.get("without") {
+        Some("") => Err("no name".into()),
+        Some(node) => Ok(StartOptions::default().exclude([node])),
+        None => Ok(StartOptions::default()),
+    };
+    let _supervisor = runs.supervise(told.queue()).options(without).spawn().await.unwrap();
+    for node in ["c", "nobody", ""] {
+        told.queue().publish(Message::new("1").header("without", node)).await.unwrap();
+    }
+    told.until("reject", 3).await;
+    assert_eq!(journal.all().len(), 0);
+    let mut reasons: Vec<_> = letters(&space, "in-dead").await.into_iter().map(|letter| letter.reason).collect();
+    reasons.sort();
+    assert_eq!(
+        reasons,
+        [
+            "`d` needs the output of `c`, which is left out: include it, or provide its output",
+            "`nobody` is not a node of this topology",
+            "no name"
+        ]
+    );
+    assert_eq!(left_in(&space, &told.queue()).await, []);
 }
