@@ -65,13 +65,28 @@ fn the_source_keeps_to_the_house_plan() {
 #[test]
 fn every_stated_guarantee_names_a_test_that_exists() {
     let files = tree();
-    let page = files.iter().find(|f| f.path == guarantees::PAGE);
-    let page = page.unwrap_or_else(|| panic!("{} is missing: it states what users can rely on", guarantees::PAGE));
     let mut names = guarantees::Names::default();
     for file in &files {
         names.read(&file.path, &file.text);
     }
-    report("a guarantee is not held by a test", &guarantees::violations(&page.text, &names));
+    for path in guarantees::PAGES {
+        let page = files.iter().find(|f| f.path == path).unwrap_or_else(|| panic!("{path} is missing: it states what holds"));
+        report("a guarantee is not held by a test", &guarantees::violations(path, &page.text, &names));
+    }
+}
+
+#[test]
+fn every_defect_of_the_origins_has_a_row_and_a_test_that_knows_its_number() {
+    let files = tree();
+    for defect in (1..=14).map(|number| format!("D{number}")) {
+        let row = format!("| {defect} |");
+        let listed = files.iter().any(|f| f.path == "docs/origins.md" && f.text.lines().any(|line| line.starts_with(&row)));
+        assert!(listed, "docs/origins.md has no row for {defect}");
+        let comment = format!("{defect}: ");
+        let tests = files.iter().filter(|f| f.path.starts_with("tests/"));
+        let known = tests.flat_map(|f| f.text.lines()).any(|line| line.starts_with("///") && line.contains(&comment));
+        assert!(known, "no test says above its name that it holds {defect}");
+    }
 }
 
 #[test]

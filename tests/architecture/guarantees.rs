@@ -1,13 +1,13 @@
-//! The rule about `docs/semantics.md`: each bullet names a test, and the test exists.
+//! The rule about `docs/semantics.md` and `docs/origins.md`: each bullet and each row of a table names a test, and the test exists.
 //!
-//! In a bullet, whatever is in backticks and looks like a function's name (`lower_case`, with an underscore) must be a test,
+//! In either, whatever is in backticks and looks like a function's name (`lower_case`, with an underscore) must be a test,
 //! or at least a name that the source knows; so a test that is renamed or removed is missed here.
 
 use super::tokens::{at, is_word, tokens};
 use std::collections::HashSet;
 
-/// The page with the guarantees.
-pub(crate) const PAGE: &str = "docs/semantics.md";
+/// The pages that say what holds.
+pub(crate) const PAGES: [&str; 2] = ["docs/semantics.md", "docs/origins.md"];
 
 /// Where a public function is a case of the suite that every engine is tested with.
 const SUITE: &str = "src/testing/conformance";
@@ -49,22 +49,38 @@ impl Names {
     }
 }
 
-/// Returns what is wrong with the page.
-pub(crate) fn violations(page: &str, names: &Names) -> Vec<String> {
-    let bullets = bullets(page);
-    if bullets.is_empty() {
-        return vec![format!("{PAGE}: no bullet: state each guarantee as one, with the name of its test in backticks")];
+/// Returns what is wrong with a page.
+pub(crate) fn violations(path: &str, page: &str, names: &Names) -> Vec<String> {
+    let statements = statements(page);
+    if statements.is_empty() {
+        return vec![format!("{path}: no bullet and no row: state what holds as one, with the name of its test in backticks")];
     }
     let mut found = Vec::new();
-    for (line, bullet) in bullets {
-        let cited: Vec<&str> = bullet.split('`').skip(1).step_by(2).filter_map(candidate).collect();
+    for (line, statement) in statements {
+        let cited: Vec<&str> = statement.split('`').skip(1).step_by(2).filter_map(candidate).collect();
         for name in cited.iter().filter(|n| !names.tests.contains(**n) && !names.words.contains(**n)) {
-            found.push(format!("{PAGE}:{line}: there is no test `{name}`: was it renamed? Name the one that holds this now"));
+            found.push(format!("{path}:{line}: there is no test `{name}`: was it renamed? Name the one that holds this now"));
         }
         if !cited.iter().any(|n| names.tests.contains(*n)) {
-            found.push(format!(
-                "{PAGE}:{line}: this bullet names no test: write one that fails without it, and its name in backticks"
-            ));
+            found
+                .push(format!("{path}:{line}: this names no test: write one that fails without it, and its name in backticks"));
+        }
+    }
+    found
+}
+
+/// Returns each bullet and each row below the head of a table, with the number of its line.
+fn statements(page: &str) -> Vec<(usize, String)> {
+    let mut found = bullets(page);
+    let rows = page.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
+    let mut body = 0;
+    for (number, line) in rows {
+        // A line of dashes is below a head, and rows follow it without a gap.
+        if line.chars().all(|c| "|-: ".contains(c)) {
+            body = number + 1;
+        } else if number == body && body > 0 {
+            found.push((number + 1, line.to_owned()));
+            body = number + 1;
         }
     }
     found
@@ -122,7 +138,7 @@ mod tests {
     #[test]
     fn a_bullet_with_its_test_is_fine() {
         let page = "# A\n\n- After `max_deliver` x.\n  Held by `a_holds`\n  and `b::b_holds`.\n* B: `c_holds`\n\nNo `bullet_at_all`.\n";
-        assert_eq!(violations(page, &names()), Vec::<String>::new());
+        assert_eq!(violations(PAGES[0], page, &names()), Vec::<String>::new());
     }
 
     #[test]
@@ -130,16 +146,26 @@ mod tests {
         for page in
             ["- A, `memory:`.", "- After `max_deliver` x.", "- A\n\n`a_holds`", "- `a_holds`\n  - nested", "- `helper_of_c`"]
         {
-            let found = violations(page, &names());
+            let found = violations(PAGES[0], page, &names());
             assert!(found.iter().any(|f| f.contains("names no test")), "{page}: {found:?}");
         }
-        assert!(violations("# Nothing\n", &names())[0].contains("no bullet"));
+        assert!(violations(PAGES[0], "# Nothing\n", &names())[0].contains("no bullet"));
     }
 
     #[test]
     fn a_test_that_was_renamed_is_missed() {
-        let found = violations("- A: `a_holds`, `a_held_once`.", &names());
+        let found = violations(PAGES[0], "- A: `a_holds`, `a_held_once`.", &names());
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("there is no test `a_held_once`"), "{found:?}");
+    }
+    #[test]
+    fn a_row_of_a_table_names_its_test_as_well() {
+        let page =
+            |row: &str| format!("| there | `here_it_is` |\n|---|---|\n| A | `a_holds` |\n{row}\n\n| no table | `at_all` |\n");
+        assert_eq!(violations(PAGES[1], &page("| B | `b_holds` |"), &names()), Vec::<String>::new());
+        let found = violations(PAGES[1], &page("| B | by luck |"), &names());
+        assert!(found.len() == 1 && found[0].contains("origins.md:4: this names no test"), "{found:?}");
+        let found = violations(PAGES[1], &page("| B | `b_held`, `b_holds` |"), &names());
+        assert!(found.len() == 1 && found[0].contains("there is no test `b_held`"), "{found:?}");
     }
 }

@@ -25,6 +25,7 @@ fn pair() -> [Shape; 3] {
     [work("a").policy(tries(1)), work("behind").after("a"), work("beside").policy(tries(2))]
 }
 
+/// D8: nodes have attempts, and each knows its number.
 #[test]
 fn a_failed_attempt_is_repeated_after_its_delay() {
     alone(3)
@@ -142,6 +143,7 @@ fn a_result_counts_once() {
     assert_eq!(error, IllegalEvent::Closed(RunStatus::Completed));
 }
 
+/// D1: a stop is no success.
 #[test]
 fn d1_a_body_that_returns_because_it_was_stopped_completes_nothing() {
     Story::of(topology([work("a"), work("b").after("a")]))
@@ -152,6 +154,7 @@ fn d1_a_body_that_returns_because_it_was_stopped_completes_nothing() {
         .starts_attempt("a", 2);
 }
 
+/// D1: nor does it complete what has not run.
 #[test]
 fn d1_a_released_run_is_pending_and_never_completed() {
     let story = Story::of(topology([work("a"), work("b").after("a"), wait("w", "s")]))

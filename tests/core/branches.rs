@@ -40,6 +40,7 @@ fn a_run_without_nodes_completes_at_once() {
     Story::of(topology([])).finishes(RunStatus::Completed);
 }
 
+/// D2: one transition is one write.
 #[test]
 fn d2_a_branch_skips_what_it_does_not_take_in_the_same_transition() {
     Story::of(shop())
@@ -60,6 +61,7 @@ fn an_arm_carries_its_value_and_the_reason_is_kept() {
     assert_eq!(size.because.as_deref(), Some("it is large"));
 }
 
+/// D4: skipped is not pending for ever.
 #[test]
 fn d4_a_join_behind_a_branch_runs_once_its_taken_side_ended() {
     Story::of(shop())
@@ -72,6 +74,7 @@ fn d4_a_join_behind_a_branch_runs_once_its_taken_side_ended() {
         .finishes(RunStatus::Completed);
 }
 
+/// D4: also without nodes in between.
 #[test]
 fn d4_optional_dependencies_join_arms_directly() {
     let plan = topology([
@@ -82,6 +85,7 @@ fn d4_optional_dependencies_join_arms_directly() {
     Story::of(plan).takes("size", "small").starts(["ship"]).completes("ship").starts(["log"]);
 }
 
+/// D9: none is no arm, and no text.
 #[test]
 fn d9_a_branch_that_takes_none_skips_all_its_arms() {
     let story = Story::of(shop()).takes_none("size").finishes(RunStatus::Completed);
@@ -98,6 +102,7 @@ fn a_branch_cannot_complete_without_deciding() {
     assert_eq!(error, IllegalEvent::NoSuchArm { node: size });
 }
 
+/// D2: what is no arm of the branch is refused before anything is recorded.
 #[test]
 fn only_a_branch_decides_and_only_for_its_own_arms() {
     let two = topology([branch("b", ["x", "y"]), work("onto").arm("b", "y")]);

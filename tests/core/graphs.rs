@@ -7,23 +7,27 @@ fn refused(shapes: impl IntoIterator<Item = Shape>) -> GraphError {
     graph(shapes).unwrap_err()
 }
 
+/// D5: a circle.
 #[test]
 fn d5_a_circle_is_refused_by_the_names_in_it() {
     let error = refused([work("in"), work("a").after("in").after("c"), work("b").after("a"), work("c").after("b")]);
     assert_eq!(error, GraphError::Cycle(["a", "b", "c"].map(String::from).to_vec()));
 }
 
+/// D5: the smallest circle.
 #[test]
 fn d5_a_node_that_waits_for_itself_is_refused() {
     assert_eq!(refused([work("a").after("a")]), GraphError::Cycle(vec!["a".into()]));
 }
 
+/// D5: a dependency that nobody is.
 #[test]
 fn d5_an_unknown_dependency_is_refused() {
     let error = refused([work("a").after("ghost")]);
     assert_eq!(error, GraphError::Unknown { node: "a".into(), dependency: "ghost".into() });
 }
 
+/// D5: what can never be ready for another reason.
 #[test]
 fn d5_a_node_that_needs_two_arms_of_one_branch_is_refused_also_through_others() {
     let unreachable = |node: &str| GraphError::Unreachable { node: node.into(), branch: "b".into() };

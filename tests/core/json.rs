@@ -198,6 +198,7 @@ fn a_run_of_topology_runner_goes_on_where_it_failed() {
     assert_eq!(machine.snapshot().node("invoice").unwrap().status, NodeStatus::Skipped);
 }
 
+/// D9: the text that topology-runner writes for none is read as none.
 #[test]
 fn an_arm_may_be_selected_by_its_own_name_and_d9_none_is_none() {
     let select = |selected: Json| {
@@ -236,6 +237,7 @@ fn where_the_message_came_from_survives_from_nats_topology_runner() {
     assert_eq!(source, Some(Source { queue: "ORDERS".into(), sequence: 17, message_id: String::new() }));
 }
 
+/// D8: an old graph and new code do not mix, whoever exported the run.
 #[test]
 fn d8_an_export_that_does_not_fit_the_graph_is_refused_by_name() {
     let unknown = refused(|j| j["data"]["ghost"] = json!({ "status": "pending" }));

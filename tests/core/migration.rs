@@ -52,6 +52,7 @@ fn a_back_off_that_the_new_graph_makes_wait_asks_for_no_look() {
     story.looks_again_in(None).after(3600 * SECOND).starts([]).completes("new").starts_attempt("a", 2);
 }
 
+/// D8: an old graph and new code do not mix.
 #[test]
 fn d8_a_run_of_another_graph_is_parked_until_somebody_has_that_graph() {
     let story = Story::of(topology([work("a"), work("b").after("a")])).completes("a");

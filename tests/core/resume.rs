@@ -37,6 +37,7 @@ fn a_resume_keeps_what_completed_and_was_skipped_and_tries_the_rest_again() {
     let story = errored().resumed(KeepCompleted).starts_attempt("tag", 2).goes_on();
     assert!(story.node("tag").saved.is_some(), "saved progress survives");
     assert_eq!((story.node("tag").failures, &story.node("tag").error), (0, &None), "with fresh counts");
+    assert_eq!((story.machine.snapshot().finished_at, story.node("tag").finished_at), (None, None), "nothing has ended");
     story
         .is(NodeStatus::Completed, ["size"])
         .is(NodeStatus::Skipped, ["sign"])

@@ -5,7 +5,7 @@ use crate::{
     story::{SECOND, Story, owner, signal, value},
 };
 use anabranch::core::{
-    machine::{Effects, Event, IllegalEvent, NoteError, Plan, RunMachine, note_cancel, note_signal},
+    machine::{Continuation, Effects, Event, IllegalEvent, NoteError, Plan, RunMachine, note_cancel, note_signal},
     snapshot::{NodeStatus, RunStatus},
 };
 
@@ -13,6 +13,7 @@ fn approval() -> Plan {
     topology([work("draft"), wait("approve", "approval").after("draft"), work("publish").after("approve")])
 }
 
+/// D3: one transition is one write.
 #[test]
 fn d3_the_run_suspends_in_the_transition_that_reaches_the_wait() {
     Story::of(approval())
@@ -83,6 +84,19 @@ fn other_nodes_go_on_while_one_waits() {
         .starts(["b"])
         .completes("b")
         .finishes(RunStatus::Suspended);
+}
+
+#[test]
+fn a_failure_beside_a_wait_ends_the_run_and_a_resume_waits_again() {
+    Story::of(topology([wait("w", "s"), work("a"), work("b").after("w")]))
+        .fails_for_good("a")
+        .finishes(RunStatus::Errored)
+        .resumed(Continuation::KeepCompleted)
+        .starts(["a"])
+        .completes("a")
+        .finishes(RunStatus::Suspended)
+        .signalled("s")
+        .starts(["b"]);
 }
 
 #[test]

@@ -6,7 +6,10 @@ use crate::{
 };
 use anabranch::core::{
     graph::{Subset, SubsetError},
-    machine::{Continuation::FromScratch, Plan},
+    machine::{
+        Continuation::{FromScratch, KeepCompleted},
+        Plan,
+    },
     snapshot::{NodeStatus, RunStatus},
 };
 
@@ -55,6 +58,18 @@ fn a_provided_output_stands_for_its_node_also_after_a_fresh_start() {
     let story = story.finishes(RunStatus::Completed).resumed(FromScratch).starts(["load"]);
     assert_eq!(story.node("left").output, Some(value("given")));
     story.is(NodeStatus::Completed, ["left"]).attempts("left", 0);
+}
+
+#[test]
+fn what_was_left_out_stays_left_out_after_a_resume() {
+    let story = part(diamond(), &Subset::all().exclude(["join"]), &[], false).unwrap();
+    let story = story.completes("load").completes("left").fails_for_good("right").finishes(RunStatus::Errored);
+    story
+        .resumed(KeepCompleted)
+        .starts(["right"])
+        .completes("right")
+        .finishes(RunStatus::Completed)
+        .is(NodeStatus::Excluded, ["join"]);
 }
 
 #[test]

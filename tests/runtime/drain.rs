@@ -114,6 +114,7 @@ async fn bodies_that_listen_end_and_others_are_dropped_at_the_deadline() {
     assert_eq!(gate.finished(), 0, "dropped, not abandoned");
 }
 
+/// D1: what a stopped run has not done yet is pending.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_ends_during_the_drain_is_recorded_and_nothing_follows_it_here() {
     let space = space().await;

@@ -125,6 +125,7 @@ async fn a_panic_is_the_attempts_failure_and_not_the_runs_end() {
     assert!(error.message.contains("boom"), "{}", error.message);
 }
 
+/// D8: nodes have a timeout.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_takes_too_long_is_dropped_and_repeated() {
     let space = space().await;

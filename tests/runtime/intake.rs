@@ -51,6 +51,7 @@ async fn a_message_is_acknowledged_only_after_the_outcome_is_committed() {
     assert_eq!(runs.get("in-1").await.unwrap().outcome().await.unwrap(), 7);
 }
 
+/// D10: a message that comes again after its run completed.
 #[tokio::test(start_paused = true)]
 async fn a_message_of_an_ended_run_is_acknowledged_and_runs_nothing() {
     let space = space().await;
@@ -65,6 +66,7 @@ async fn a_message_of_an_ended_run_is_acknowledged_and_runs_nothing() {
     assert_eq!(left_in(&space, &told.queue()).await, []);
 }
 
+/// D11: a message that comes again is no approval.
 #[tokio::test(start_paused = true)]
 async fn a_message_of_a_suspended_run_is_acknowledged_and_does_not_resume_it() {
     let space = space().await;
@@ -91,6 +93,7 @@ async fn a_message_of_a_suspended_run_is_acknowledged_and_does_not_resume_it() {
     assert_eq!(journal.all(), ["same 1", "done"]);
 }
 
+/// D12: a message that comes again while its run lives in another worker starts no second one.
 #[tokio::test(start_paused = true)]
 async fn a_message_of_a_run_that_is_alive_elsewhere_comes_again_later_and_counts_nothing() {
     let space = space().await;
@@ -162,6 +165,7 @@ async fn a_message_with_the_id_of_another_input_is_a_dead_letter() {
     assert!(letters[0].reason.contains("another input"), "{}", letters[0].reason);
 }
 
+/// D10: the same, because its acknowledgement was lost.
 #[tokio::test(start_paused = true)]
 async fn a_lost_acknowledgement_after_completion_is_harmless() {
     let space = space().await;
@@ -294,6 +298,7 @@ async fn a_message_that_comes_after_the_stop_is_left_in_the_queue() {
     assert_eq!(left.iter().map(|m| &*m.payload).collect::<Vec<_>>(), [b"2"]);
 }
 
+/// D14: what one message listened to is not what the next one listens to.
 #[tokio::test(start_paused = true)]
 async fn the_message_after_one_that_timed_out_is_not_stopped() {
     let space = space().await;

@@ -9,6 +9,7 @@ mod drain;
 mod failure;
 mod intake;
 mod kit;
+mod origins;
 mod resume;
 mod signals;
 mod support;

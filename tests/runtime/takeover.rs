@@ -85,6 +85,7 @@ async fn of_several_that_find_a_run_abandoned_one_has_it() {
     assert_eq!((snapshot.epoch, snapshot.nodes[0].crashes), (2, 1));
 }
 
+/// D12: of two workers that take a run for theirs, one can write. D6: so nobody writes an older state over a newer one.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_was_paused_is_fenced_and_leaves_run_and_message_alone() {
     let space = space().await;
@@ -326,6 +327,7 @@ async fn a_note_that_hides_a_lost_answer_does_not_keep_a_body_from_being_stopped
     assert_eq!(journal.all(), ["stopped: the attempt timed out"]);
 }
 
+/// D13: a state that could not be stored is neither lost nor passed over.
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_the_store_fails_no_attempt_and_repeats_none() {
     let space = space().await;

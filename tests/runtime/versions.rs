@@ -47,6 +47,7 @@ fn opened() -> Gate {
     gate
 }
 
+/// D8: an old graph and new code do not mix.
 #[tokio::test(start_paused = true)]
 async fn a_run_of_another_graph_is_refused_and_left_as_it_is() {
     let space = space().await;
