@@ -8,6 +8,11 @@ use anabranch::{
 
 anabranch::engine_conformance!(single, Engine::open(&NatsServer::shared().await.url()).await.unwrap());
 
+anabranch::engine_conformance!(shared, {
+    let url = NatsServer::shared().await.url();
+    Engine::open(&format!("{url}?writes=shared")).await.unwrap()
+});
+
 anabranch::engine_conformance!(
     #[ignore = "slow: every case again, on three replicas"]
     cluster,

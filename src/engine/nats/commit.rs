@@ -50,7 +50,7 @@ impl Core {
         self.able(&commit)?;
         let plan = Plan::new(self, commit)?;
         match plan.single() {
-            Some(Single::Write(Write { key, expect, op })) => {
+            Some(Single::Write(Write { key, expect, op })) if !self.shares_writes => {
                 return Ok(Committed { revisions: vec![self.write(key, *expect, op).await?] });
             }
             Some(Single::Message(Outgoing { queue, message })) => {
@@ -58,8 +58,20 @@ impl Core {
                 return Ok(Committed { revisions: Vec::new() });
             }
             None if plan.commit.is_empty() => return Ok(Committed { revisions: Vec::new() }),
-            None => {}
+            _ => {}
         }
+        self.leave(plan).await
+    }
+
+    /// Does one write with the next batch; by itself it leaves without one, as soon as no other is under way.
+    pub(super) async fn write_shared(self: &Arc<Self>, write: Write) -> Result<Revision, StoreError> {
+        let mut commit = Commit::new();
+        commit.writes.push(write);
+        let committed = self.leave(Plan::new(self, commit)?).await?;
+        Ok(*committed.revisions.first().expect("one revision for each write"))
+    }
+
+    async fn leave(self: &Arc<Self>, plan: Plan) -> Result<Committed, StoreError> {
         let (parts, anchor) = plan.parts(self)?;
         let (floor, patience) = (self.seen(), self.link.patience());
         self.join(Sending { plan, parts, anchor, floor, patience, lost: false }).await

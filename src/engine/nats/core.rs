@@ -6,6 +6,7 @@ use super::{
     link::Link,
     names::Names,
     read::Found,
+    space::Opened,
 };
 use crate::engine::Capabilities;
 use std::sync::Arc;
@@ -20,14 +21,19 @@ pub(super) struct Core {
     pub(super) names: Names,
     pub(super) replicas: usize,
     pub(super) capabilities: Capabilities,
+    /// Whether single writes leave in batches, too.
+    pub(super) shares_writes: bool,
     pub(super) chains: Chains,
     pub(super) groups: Groups,
 }
 
 impl Core {
-    pub(super) fn new(link: Arc<Link>, feed: Arc<Link>, names: Names, replicas: usize, capabilities: Capabilities) -> Self {
+    pub(super) fn new((link, feed): (Arc<Link>, Arc<Link>), names: Names, opened: Opened, shares_writes: bool) -> Self {
+        let Opened { replicas, capabilities } = opened;
+        // A server without batches takes each write for itself.
+        let shares_writes = shares_writes && capabilities.atomic_commit;
         let (chains, groups) = (Chains::default(), Groups::default());
-        Self { link, feed, names, replicas, capabilities, chains, groups }
+        Self { link, feed, names, replicas, capabilities, shares_writes, chains, groups }
     }
 
     /// The newest revision that this store has read or written; a read that is older would go back in time.

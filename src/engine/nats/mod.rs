@@ -8,6 +8,7 @@
 //! | `storage` | `file` or `memory`, of each stream that is created | `file` |
 //! | `prefix` | goes before the name of every space, so that applications share an account without meeting | none |
 //! | `user`, `password`, `token` | credentials | none |
+//! | `writes` | `shared`: single writes that come together share a batch, too. For servers with `sync_interval: always`, which make each message durable by itself and a batch at once; elsewhere it is slower | `single` |
 //! | `name` | what the server shows for the connections | `anabranch` |
 //! | `timeout` | how long one operation tries, such as `10s` or `500ms` | `10s` |
 //!
@@ -52,6 +53,7 @@ pub struct Nats {
     feed: Arc<Link>,
     prefix: String,
     shape: Shape,
+    shares_writes: bool,
 }
 
 impl Nats {
@@ -66,7 +68,13 @@ impl Nats {
         let (link, feed) =
             tokio::try_join!(Link::connect(&options, "state", clock.clone()), Link::connect(&options, "feed", clock.clone()))?;
         let shape = Shape { replicas: options.replicas, memory: options.memory };
-        Ok(Self { link: Arc::new(link), feed: Arc::new(feed), prefix: options.prefix, shape })
+        Ok(Self {
+            link: Arc::new(link),
+            feed: Arc::new(feed),
+            prefix: options.prefix,
+            shape,
+            shares_writes: options.shares_writes,
+        })
     }
 }
 
@@ -75,8 +83,8 @@ impl Backend for Nats {
     async fn store(&self, space: &Name) -> Result<Arc<dyn Store>, StoreError> {
         let names = Names::new(&self.prefix, space);
         let opened = space::open(&self.link, &names, self.shape).await?;
-        let core = Core::new(Arc::clone(&self.link), Arc::clone(&self.feed), names, opened.replicas, opened.capabilities);
-        Ok(Arc::new(JetStore::new(core)))
+        let links = (Arc::clone(&self.link), Arc::clone(&self.feed));
+        Ok(Arc::new(JetStore::new(Core::new(links, names, opened, self.shares_writes))))
     }
 
     async fn queue(&self, space: &Name, name: &Name, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError> {

@@ -12,6 +12,7 @@ pub(super) struct Options {
     pub(super) servers: Vec<String>,
     pub(super) replicas: usize,
     pub(super) memory: bool,
+    pub(super) shares_writes: bool,
     pub(super) prefix: String,
     pub(super) user: Option<(String, String)>,
     pub(super) token: Option<String>,
@@ -35,6 +36,7 @@ impl Options {
             servers,
             replicas: 1,
             memory: false,
+            shares_writes: false,
             prefix: String::new(),
             user: None,
             token: None,
@@ -49,6 +51,8 @@ impl Options {
                 "replicas" => options.replicas = value.parse().ok().filter(|n| matches!(n, 1..=5)).ok_or_else(bad)?,
                 "storage" if value == "file" => options.memory = false,
                 "storage" if value == "memory" => options.memory = true,
+                "writes" if value == "single" => options.shares_writes = false,
+                "writes" if value == "shared" => options.shares_writes = true,
                 "prefix" => {
                     let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
                     options.prefix = Some(value).filter(|v| plain && v.len() <= 64).ok_or_else(bad)?;

@@ -3,7 +3,7 @@
 use super::{core::Core, watch::Hubs};
 use crate::engine::{
     Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, Prefix, PutOptions, Revision, Store, StoreError,
-    WriteOp,
+    Write, WriteOp,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +20,13 @@ pub(super) struct JetStore {
 impl JetStore {
     pub(super) fn new(core: Core) -> Self {
         Self { core: Arc::new(core), hubs: Hubs::default() }
+    }
+
+    async fn write(&self, key: &Key, expect: Expect, op: WriteOp) -> Result<Revision, StoreError> {
+        if self.core.shares_writes {
+            return self.core.write_shared(Write { key: key.clone(), expect, op }).await;
+        }
+        self.core.write(key, expect, &op).await
     }
 }
 
@@ -49,11 +56,11 @@ impl Store for JetStore {
     }
 
     async fn put(&self, key: &Key, value: Bytes, expect: Expect, options: PutOptions) -> Result<Revision, StoreError> {
-        self.core.write(key, expect, &WriteOp::Put(value, options)).await
+        self.write(key, expect, WriteOp::Put(value, options)).await
     }
 
     async fn delete(&self, key: &Key, expect: Expect) -> Result<Revision, StoreError> {
-        self.core.write(key, expect, &WriteOp::Delete).await
+        self.write(key, expect, WriteOp::Delete).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
