@@ -77,7 +77,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Url`] says what a URL looks like; [`OpenError::Store`] why the engine behind a good one could not be opened.
+    /// [`OpenError::Url`] says what a URL looks like, [`OpenError::Option`] which option of it is wrong; [`OpenError::Store`] why
+    /// the engine behind a good one could not be opened. None of them shows a password.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         Self::open_with(url, Clock::system()).await
     }
@@ -93,7 +94,9 @@ impl Engine {
             Some(("file", path)) if !path.is_empty() => Arc::new(embedded::Embedded::file(path, clock.clone()).await?),
             #[cfg(feature = "nats")]
             Some(("nats" | "tls", _)) => Arc::new(nats::Nats::connect(url, clock.clone()).await?),
-            _ => return Err(OpenError::Url(url.to_owned())),
+            // Only what comes before the first colon: the rest may hold a secret.
+            Some((scheme, _)) => return Err(OpenError::Url(format!("{scheme}:"))),
+            None => return Err(OpenError::Url(url.to_owned())),
         };
         Ok(Self::of(backend, clock))
     }
@@ -190,6 +193,9 @@ pub enum OpenError {
     /// The URL names no engine that this build has.
     #[error("`{0}` names no engine: write `memory:`, `file:PATH`, or `nats://HOST` (with the feature `nats`)")]
     Url(String),
+    /// An option of the URL is not known, has a value that it cannot have, or does not go with another one.
+    #[error("the option `{0}` of the URL is not known, not a valid one, or contradicts another one")]
+    Option(String),
     /// The engine could not be opened.
     #[error("the engine could not be opened")]
     Store(#[from] StoreError),

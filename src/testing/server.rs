@@ -3,7 +3,8 @@
 //! The binary is the one that the environment variable `ANABRANCH_NATS_SERVER` names, otherwise `nats-server` from the path.
 //! A server has a free port and a scratch directory, and dies with its handle or with the test process, however that ends: a
 //! small shell beside it waits for the end of a pipe that only this process holds open. Nothing here knows JetStream beyond
-//! asking whether it answers.
+//! asking whether it answers, and nothing knows logins: a server with a configuration of its own is taken for ready when it
+//! greets.
 
 use crate::time::Clock;
 use std::{
@@ -25,11 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(400);
 
 /// How a server is started.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ServerOptions {
     /// Whether each write reaches the disk before it is acknowledged.
     pub sync_always: bool,
+    /// What else its configuration says, such as who may connect.
+    pub config: String,
 }
 
 impl ServerOptions {
@@ -38,6 +41,24 @@ impl ServerOptions {
     pub fn sync_always(mut self) -> Self {
         self.sync_always = true;
         self
+    }
+
+    /// Adds to the configuration file, in its own language: `authorization`, `accounts`, `tls`, `max_payload` and so on.
+    #[must_use]
+    pub fn config(mut self, text: impl Into<String>) -> Self {
+        self.config = text.into();
+        self
+    }
+
+    /// Renders the configuration file.
+    fn render(&self, name: &str, port: u16, directory: &Path, more: &str) -> String {
+        let sync = if self.sync_always { " sync_interval: always\n" } else { "" };
+        let store = directory.join("js");
+        format!(
+            "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\njetstream {{\n store_dir: \"{}\"\n{sync}}}\n{more}{}\n",
+            store.display(),
+            self.config
+        )
     }
 
     /// Starts a server.
@@ -64,7 +85,7 @@ impl ServerOptions {
         for (i, (port, route)) in ports.into_iter().zip(routes).enumerate() {
             let cluster =
                 format!("cluster {{\n name: anabranch\n listen: \"127.0.0.1:{route}\"\n routes: [{}]\n}}\n", all.join(", "));
-            let mut node = NatsServer::prepare(&format!("n{}", i + 1), port, self, &cluster)?;
+            let mut node = NatsServer::prepare(&format!("n{}", i + 1), port, self.clone(), &cluster)?;
             // All of them have to run before one of them answers.
             node.spawn()?;
             nodes.push(node);
@@ -79,7 +100,11 @@ impl ServerOptions {
 /// A nats-server with JetStream, killed when it is dropped.
 #[derive(Debug)]
 pub struct NatsServer {
+    name: String,
     port: u16,
+    options: ServerOptions,
+    /// What a cluster adds to the configuration.
+    more: String,
     directory: TempDir,
     running: Option<Running>,
 }
@@ -197,16 +222,29 @@ impl NatsServer {
         })
     }
 
+    /// Replaces what [`ServerOptions::config`] said while the server is running, as an operator does who changes permissions.
+    ///
+    /// Returns when the server was told; what it does then takes a moment, and what it cannot change it keeps.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written or the server cannot be signalled.
+    pub fn reconfigure(&mut self, text: impl Into<String>) -> io::Result<()> {
+        self.options.config = text.into();
+        self.write_config()?;
+        self.signal("HUP")
+    }
+
     fn prepare(name: &str, port: u16, options: ServerOptions, more: &str) -> io::Result<Self> {
         let directory = TempDir::with_prefix("anabranch-nats-")?;
-        let sync = if options.sync_always { " sync_interval: always\n" } else { "" };
-        let store = directory.path().join("js");
-        let config = format!(
-            "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\njetstream {{\n store_dir: \"{}\"\n{sync}}}\n{more}",
-            store.display()
-        );
-        fs::write(directory.path().join("server.conf"), config)?;
-        Ok(Self { port, directory, running: None })
+        let server = Self { name: name.to_owned(), port, options, more: more.to_owned(), directory, running: None };
+        server.write_config()?;
+        Ok(server)
+    }
+
+    fn write_config(&self) -> io::Result<()> {
+        let directory = self.directory.path();
+        fs::write(directory.join("server.conf"), self.options.render(&self.name, self.port, directory, &self.more))
     }
 
     fn spawn(&mut self) -> io::Result<()> {
@@ -227,7 +265,7 @@ impl NatsServer {
         Ok(())
     }
 
-    /// Waits until JetStream answers.
+    /// Waits until JetStream answers. A server that may not be asked by everybody begins to listen when it has JetStream.
     async fn answers(&self) -> io::Result<()> {
         let clock = Clock::system();
         let until = clock.instant() + PATIENCE;
@@ -243,6 +281,9 @@ impl NatsServer {
 
     fn ask(&self) -> io::Result<()> {
         let (mut stream, _) = connect(self.port)?;
+        if !self.options.config.is_empty() {
+            return Ok(());
+        }
         stream.write_all(b"CONNECT {\"verbose\":false}\r\nSUB ready 1\r\nPUB $JS.API.INFO ready 0\r\n\r\n")?;
         let mut answer = Vec::new();
         let mut some = [0; 4096];

@@ -23,8 +23,14 @@ const ROOMS: &[(&str, &[&str])] = &[
 const ANY: &[&str] = &["*"];
 
 /// Crates that only one place in `src` may name.
-const DOORS: &[(&str, &str)] =
-    &[("async_nats", "engine/nats"), ("redb", "engine/embedded"), ("ractor", "runtime"), ("rand", "time"), ("ulid", "time")];
+const DOORS: &[(&str, &str)] = &[
+    ("async_nats", "engine/nats"),
+    ("nkeys", "engine/nats"),
+    ("redb", "engine/embedded"),
+    ("ractor", "runtime"),
+    ("rand", "time"),
+    ("ulid", "time"),
+];
 
 /// Crates and keywords that a room does without.
 const ABSENT: &[(&str, &str, &[&str])] = &[

@@ -5,6 +5,7 @@
 //! once the client has a request, silence is [`Lapse::Lost`]. The link does not know streams or keys.
 
 use super::{
+    access,
     errors::{ApiError, Fault, Lapse},
     options::Options,
 };
@@ -40,6 +41,7 @@ pub(super) struct Link {
 impl Link {
     /// Connects, trying for as long as an operation may take.
     pub(super) async fn connect(options: &Options, role: &str, clock: Clock) -> Result<Self, StoreError> {
+        options.access.check().await?;
         let (connected, connects) = watch::channel(0);
         let connected = Arc::new(connected);
         let mut patience = Patience::start(&clock, options.timeout);
@@ -48,13 +50,9 @@ impl Link {
             let attempt = Box::pin(connect_options(options, role, &connected).connect(options.servers.clone()));
             match clock.timeout(patience.left().max(LOOK), attempt).await {
                 Some(Ok(client)) => break client,
-                Some(Err(error)) => match error.kind() {
-                    async_nats::ConnectErrorKind::Authentication
-                    | async_nats::ConnectErrorKind::AuthorizationViolation
-                    | async_nats::ConnectErrorKind::ServerParse => return Err(Rejection::Refused(error.into()).into()),
-                    _ if patience.pause().await => {}
-                    _ => return Err(StoreError::Unavailable(error.into())),
-                },
+                Some(Err(error)) if access::is_final(&error) => return Err(Rejection::Refused(error.into()).into()),
+                Some(Err(_)) if patience.pause().await => {}
+                Some(Err(error)) => return Err(StoreError::Unavailable(error.into())),
                 None => return Err(StoreError::Unavailable("no server answered".into())),
             }
         };
@@ -181,7 +179,9 @@ pub(super) struct PublishAck {
 
 fn connect_options(options: &Options, role: &str, connected: &Arc<watch::Sender<u64>>) -> ConnectOptions {
     let connected = Arc::clone(connected);
-    let mut connect = ConnectOptions::new()
+    options
+        .access
+        .options()
         .name(format!("{} {role}", options.name))
         .ping_interval(Duration::from_secs(2))
         .connection_timeout(options.attempt())
@@ -194,14 +194,7 @@ fn connect_options(options: &Options, role: &str, connected: &Arc<watch::Sender<
                     connected.send_modify(|n| *n += 1);
                 }
             }
-        });
-    if let Some((user, password)) = &options.user {
-        connect = connect.user_and_password(user.clone(), password.clone());
-    }
-    if let Some(token) = &options.token {
-        connect = connect.token(token.clone());
-    }
-    connect
+        })
 }
 
 /// The time that an operation has left, and the pauses in between.

@@ -1,20 +1,31 @@
 //! The JetStream engine: a space is one stream with its keys, its queues and its timers, on one server or a cluster.
 //!
-//! [`Nats::connect`] takes a URL: `nats://[user:password@]host[:port][,host...][?option=value&...]`.
+//! [`Nats::connect`] takes a URL: `nats://[user:password@]host[:port][,host...][?option=value&...]`, or the same with `tls://`.
 //!
 //! | option | meaning | default |
 //! |---|---|---|
 //! | `replicas` | copies of each stream that is created, 1 to 5 | 1 |
 //! | `storage` | `file` or `memory`, of each stream that is created | `file` |
 //! | `prefix` | goes before the name of every space, so that applications share an account without meeting | none |
-//! | `user`, `password`, `token` | credentials | none |
 //! | `writes` | `shared`: single writes that come together share a batch, too. For servers with `sync_interval: always`, which make each message durable by itself and a batch at once; elsewhere it is slower | `single` |
+//! | `user` and `password`; `token` | as before the `@`: `user:password@` or `token@` | none |
+//! | `nkey` | a file with the seed of an nkey | none |
+//! | `creds` | a credentials file: a JWT and the seed of its nkey | none |
+//! | `tls` | `required` refuses a connection that is not encrypted, as `tls://` does | as the server says |
+//! | `ca` | a PEM file with the certificates to trust; implies `tls=required` | the system's |
+//! | `cert`, `key` | PEM files with a certificate of the client and its key; imply `tls=required` | none |
 //! | `name` | what the server shows for the connections | `anabranch` |
 //! | `timeout` | how long one operation tries, such as `10s` or `500ms` | `10s` |
+//!
+//! Values are percent-encoded where they contain `%`, `&`, `?`, `/`, `,`, `:` or `@` and it would be misread. A URL says who it is
+//! in one way. Keys come from files only, since a URL is easily shown or logged; no error and no `Debug` of this library shows a
+//! secret of one. Files are read for each connection anew, so that a renewed one counts from the next reconnect on. A server that
+//! refuses a login or a certificate is [`Rejection::Refused`](super::Rejection::Refused) at once.
 //!
 //! Names on the wire are listed in `docs/wire.md`. This is the only room that knows async-nats; it decides nothing about what
 //! the bytes mean.
 
+mod access;
 mod batch;
 mod commit;
 mod core;
@@ -61,8 +72,9 @@ impl Nats {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Url`] for a URL that cannot be understood, also for an option that is not known; [`OpenError::Store`] when
-    /// no server could be reached within the `timeout`, or it refused.
+    /// [`OpenError::Url`] for a URL that cannot be understood, [`OpenError::Option`] for an option that is not known or not valid;
+    /// [`OpenError::Store`] when no server could be reached within the `timeout`, when a login, a certificate or a file was
+    /// refused.
     pub async fn connect(url: &str, clock: Clock) -> Result<Self, OpenError> {
         let options = Options::parse(url)?;
         let (link, feed) =
