@@ -311,7 +311,7 @@ async fn killed_processes_lose_nothing_and_repeat_nothing_that_completed() {
         queue.publish(Message::new(witness.to_string())).await.unwrap();
         outcome(runs, &id(witness)).await;
     };
-    in_time(survives(Place { url, workers: 1, server: None }, emptied)).await;
+    in_time(Box::pin(survives(Place { url, workers: 1, server: None }, emptied))).await;
 }
 
 /// Waits until every message is settled: what was delivered to a worker that died comes again after `ack_wait`.

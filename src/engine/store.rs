@@ -339,7 +339,7 @@ pub enum StoreError {
     /// It may have been written: read again before deciding, and repeat nothing blindly.
     #[error("the outcome is unknown")]
     Unknown(#[source] BoxError),
-    /// Nothing was written, since the store cannot be reached: try later.
+    /// Nothing was written, since the store cannot be reached, or has no room: try later.
     #[error("the store is unavailable")]
     Unavailable(#[source] BoxError),
     /// Nothing was written, and the same request will never succeed: change it.

@@ -31,6 +31,10 @@ const LOOK: Duration = Duration::from_millis(400);
 pub struct ServerOptions {
     /// Whether each write reaches the disk before it is acknowledged.
     pub sync_always: bool,
+    /// Whether it runs without JetStream.
+    pub without_jetstream: bool,
+    /// How many bytes JetStream may store in files; `None` leaves it to the server.
+    pub max_file_store: Option<u64>,
     /// What else its configuration says, such as who may connect.
     pub config: String,
 }
@@ -43,6 +47,20 @@ impl ServerOptions {
         self
     }
 
+    /// Leaves JetStream out.
+    #[must_use]
+    pub fn without_jetstream(mut self) -> Self {
+        self.without_jetstream = true;
+        self
+    }
+
+    /// Lets JetStream store so many bytes in files and no more.
+    #[must_use]
+    pub fn max_file_store(mut self, bytes: u64) -> Self {
+        self.max_file_store = Some(bytes);
+        self
+    }
+
     /// Adds to the configuration file, in its own language: `authorization`, `accounts`, `tls`, `max_payload` and so on.
     #[must_use]
     pub fn config(mut self, text: impl Into<String>) -> Self {
@@ -52,13 +70,13 @@ impl ServerOptions {
 
     /// Renders the configuration file.
     fn render(&self, name: &str, port: u16, directory: &Path, more: &str) -> String {
+        let limit = self.max_file_store.map_or_else(String::new, |bytes| format!(" max_file_store: {bytes}\n"));
         let sync = if self.sync_always { " sync_interval: always\n" } else { "" };
-        let store = directory.join("js");
-        format!(
-            "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\njetstream {{\n store_dir: \"{}\"\n{sync}}}\n{more}{}\n",
-            store.display(),
-            self.config
-        )
+        let jetstream = match directory.join("js").display() {
+            _ if self.without_jetstream => String::new(),
+            store => format!("jetstream {{\n store_dir: \"{store}\"\n{sync}{limit}}}\n"),
+        };
+        format!("server_name: {name}\nlisten: \"127.0.0.1:{port}\"\n{jetstream}{more}{}\n", self.config)
     }
 
     /// Starts a server.
@@ -97,7 +115,7 @@ impl ServerOptions {
     }
 }
 
-/// A nats-server with JetStream, killed when it is dropped.
+/// A nats-server, with JetStream unless it was left out, killed when it is dropped.
 #[derive(Debug)]
 pub struct NatsServer {
     name: String,
@@ -281,7 +299,7 @@ impl NatsServer {
 
     fn ask(&self) -> io::Result<()> {
         let (mut stream, _) = connect(self.port)?;
-        if !self.options.config.is_empty() {
+        if self.options.without_jetstream || !self.options.config.is_empty() {
             return Ok(());
         }
         stream.write_all(b"CONNECT {\"verbose\":false}\r\nSUB ready 1\r\nPUB $JS.API.INFO ready 0\r\n\r\n")?;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 /// An error in a JetStream answer.
 #[derive(Debug, Clone, Deserialize, thiserror::Error)]
-#[error("{description} ({err_code})")]
+#[error("{description} ({})", if *.err_code == 0 { u64::from(*.code) } else { *.err_code })]
 pub(super) struct ApiError {
     #[serde(default)]
     code: u16,
@@ -23,6 +23,11 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
+    /// What the server says beside the request when the connection lacks a permission. Nothing was done.
+    pub(super) fn denied(description: String) -> Self {
+        Self { code: 403, err_code: 0, description }
+    }
+
     fn is(&self, codes: &[ErrorCode]) -> bool {
         codes.iter().any(|c| c.0 == self.err_code)
     }
@@ -59,6 +64,21 @@ impl ApiError {
         // 10176: the batch is incomplete or was given up. 10210: too many batches are open. 10005: no peers yet.
         self.code == 503 || matches!(self.err_code, 10176 | 10210 | 10005)
     }
+
+    /// Nothing was stored, since there is no room: of the account, of the server or on its disk. Somebody can make some.
+    fn is_full(&self) -> bool {
+        self.is(&[
+            ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+            ErrorCode::MEMORY_RESOURCES_EXCEEDED,
+            ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+            ErrorCode::STREAM_STORE_FAILED,
+        ])
+    }
+
+    /// There is no JetStream here, and that does not pass.
+    fn is_without_jetstream(&self) -> bool {
+        self.is(&[ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT])
+    }
 }
 
 /// How a request to the server failed.
@@ -73,7 +93,7 @@ pub(super) enum Lapse {
     /// It may have arrived, and may still arrive.
     #[error("the answer was lost")]
     Lost(#[source] BoxError),
-    /// It is larger than the server takes; nothing was sent.
+    /// It is larger than the server takes, or the server does not permit it. Nothing was done, and nothing will be.
     #[error("the message cannot be sent")]
     TooLarge(#[source] BoxError),
 }
@@ -110,9 +130,10 @@ impl Fault {
     }
 }
 
-/// A refusal that no retry changes.
+/// What remains of a refusal after what can be retried was retried.
 pub(super) fn refused(error: ApiError) -> StoreError {
-    if error.is_passing() { StoreError::Unavailable(error.into()) } else { Rejection::Refused(error.into()).into() }
+    let passes = (error.is_passing() && !error.is_without_jetstream()) || error.is_full();
+    if passes { StoreError::Unavailable(error.into()) } else { Rejection::Refused(error.into()).into() }
 }
 
 /// What is stored cannot be read; it is left as it is.

@@ -6,6 +6,7 @@
 
 use super::{
     access,
+    asides::{Asides, Ear},
     errors::{ApiError, Fault, Lapse},
     options::Options,
 };
@@ -36,6 +37,20 @@ pub(super) struct Link {
     timeout: Duration,
     /// Counts connections; a change means that what the server sent meanwhile is lost.
     connects: watch::Receiver<u64>,
+    asides: Asides,
+}
+
+/// How a request was not answered.
+enum Unanswered {
+    Lapse(Lapse),
+    /// The server said why: nothing was done.
+    Denied(String),
+}
+
+impl From<Lapse> for Unanswered {
+    fn from(lapse: Lapse) -> Self {
+        Self::Lapse(lapse)
+    }
 }
 
 impl Link {
@@ -44,10 +59,12 @@ impl Link {
         options.access.check().await?;
         let (connected, connects) = watch::channel(0);
         let connected = Arc::new(connected);
+        let ear = Ear::new(&clock);
+        let asides = ear.asides();
         let mut patience = Patience::start(&clock, options.timeout);
         let client = loop {
             // Boxed, since the future of a handshake is large and every caller's would be.
-            let attempt = Box::pin(connect_options(options, role, &connected).connect(options.servers.clone()));
+            let attempt = Box::pin(connect_options(options, role, &connected, &ear).connect(options.servers.clone()));
             match clock.timeout(patience.left().max(LOOK), attempt).await {
                 Some(Ok(client)) => break client,
                 Some(Err(error)) if access::is_final(&error) => return Err(Rejection::Refused(error.into()).into()),
@@ -56,7 +73,20 @@ impl Link {
                 None => return Err(StoreError::Unavailable("no server answered".into())),
             }
         };
-        Ok(Self { client, attempt: options.attempt(), timeout: options.timeout, connects, clock })
+        Ok(Self { client, attempt: options.attempt(), timeout: options.timeout, connects, asides, clock })
+    }
+
+    /// Refuses a server that has no JetStream, which would leave every request of it unanswered.
+    pub(super) async fn has_jetstream(&self) -> Result<(), StoreError> {
+        let info = self.client.server_info();
+        // In a cluster another server may have it, and then there is an answer.
+        if info.jetstream
+            || !matches!(self.request("$JS.API.INFO".into(), HeaderMap::new(), Bytes::new()).await, Err(Lapse::Deaf))
+        {
+            return Ok(());
+        }
+        let (engine, remedy) = (format!("nats-server {}", info.version), "start the server with JetStream (`-js`)");
+        Err(Rejection::Unsupported { what: "a space", engine, remedy }.into())
     }
 
     /// The largest value or payload, whatever comes beside it.
@@ -82,7 +112,8 @@ impl Link {
         let until = self.clock.instant() + self.attempt;
         while self.client.connection_state() != State::Connected {
             if self.clock.instant() >= until {
-                return Err(Lapse::Away("there is no connection to a server".into()));
+                let why = self.asides.shut_out().map_or_else(String::new, |why| format!(": {why}"));
+                return Err(Lapse::Away(format!("there is no connection to a server{why}").into()));
             }
             // The state may turn before or after the event is told, hence the look besides.
             let _ = self.clock.timeout(LOOK, changed.changed()).await;
@@ -92,20 +123,39 @@ impl Link {
 
     /// Asks, and waits for the answer for one attempt.
     pub(super) async fn request(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, Lapse> {
+        self.ask(subject, headers, payload).await.map_err(|unanswered| match unanswered {
+            Unanswered::Lapse(lapse) => lapse,
+            Unanswered::Denied(text) => Lapse::TooLarge(text.into()),
+        })
+    }
+
+    async fn ask(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, Unanswered> {
         self.connected().await?;
+        let denial = self.asides.denial(&subject);
         let request = Request::new().headers(headers).payload(payload).timeout(None);
-        match self.clock.timeout(self.attempt, self.client.send_request(subject, request)).await {
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err(error)) => Err(match error.kind() {
+        let answer = async {
+            tokio::select! {
+                biased;
+                answer = self.client.send_request(subject, request) => Ok(answer),
+                text = denial => Err(Unanswered::Denied(text)),
+            }
+        };
+        match self.clock.timeout(self.attempt, answer).await {
+            Some(Ok(Ok(answer))) => Ok(answer),
+            Some(Ok(Err(error))) => Err(Unanswered::Lapse(match error.kind() {
                 RequestErrorKind::NoResponders => Lapse::Deaf,
                 RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => Lapse::TooLarge(error.into()),
                 _ => Lapse::Lost(error.into()),
-            }),
-            None => Err(Lapse::Lost("the server did not answer in time".into())),
+            })),
+            Some(Err(denied)) => Err(denied),
+            // It may have been done: only the answer is denied.
+            None => Err(Unanswered::Lapse(Lapse::Lost(
+                self.asides.deaf().unwrap_or_else(|| "the server did not answer in time".into()).into(),
+            ))),
         }
     }
 
-    /// Publishes without waiting for an answer.
+    /// Publishes without waiting for an answer. That it was denied shows when it is tried again.
     pub(super) async fn send(
         &self,
         subject: String,
@@ -114,6 +164,9 @@ impl Link {
         payload: Bytes,
     ) -> Result<(), Lapse> {
         self.connected().await?;
+        if let Some(text) = self.asides.denied(&subject, 2 * self.attempt) {
+            return Err(Lapse::TooLarge(text.into()));
+        }
         let sent = async {
             match reply {
                 Some(reply) => self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await,
@@ -129,7 +182,10 @@ impl Link {
 
     /// Publishes into a stream, and returns the stream's answer.
     pub(super) async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<PublishAck, Fault> {
-        let answer = self.request(subject, headers, payload).await.map_err(Fault::Lapse)?;
+        let answer = self.ask(subject, headers, payload).await.map_err(|unanswered| match unanswered {
+            Unanswered::Lapse(lapse) => Fault::Lapse(lapse),
+            Unanswered::Denied(text) => Fault::Api(ApiError::denied(text)),
+        })?;
         let mut json: Value = serde_json::from_slice(&answer.payload).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))?;
         if let Some(error) = json.get_mut("error") {
             let error = serde_json::from_value(error.take()).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))?;
@@ -147,22 +203,26 @@ impl Link {
     ) -> Result<Result<Value, ApiError>, StoreError> {
         let payload = Bytes::from(if body.is_null() { String::new() } else { body.to_string() });
         loop {
-            let lapse = match self.request(format!("$JS.API.{verb}"), HeaderMap::new(), payload.clone()).await {
+            let lapse = match self.ask(format!("$JS.API.{verb}"), HeaderMap::new(), payload.clone()).await {
                 Ok(answer) => {
                     let mut json: Value =
                         serde_json::from_slice(&answer.payload).map_err(|e| StoreError::Unavailable(e.into()))?;
                     let Some(error) = json.get_mut("error") else { return Ok(Ok(json)) };
                     let error: ApiError =
                         serde_json::from_value(error.take()).map_err(|e| StoreError::Unavailable(e.into()))?;
-                    if !error.is_passing() || patience.is_over() {
+                    if !error.is_passing() || !patience.pause().await {
                         return Ok(Err(error));
                     }
-                    None
+                    continue;
                 }
-                Err(lapse) => Some(lapse),
+                Err(Unanswered::Denied(text)) => return Ok(Err(ApiError::denied(text))),
+                Err(Unanswered::Lapse(lapse)) => lapse,
             };
+            if let (Lapse::Lost(_), Some(text)) = (&lapse, self.asides.deaf()) {
+                return Ok(Err(ApiError::denied(text)));
+            }
             if !patience.pause().await {
-                return Err(lapse.map_or_else(|| StoreError::Unavailable("the server is busy".into()), Lapse::unavailable));
+                return Err(lapse.unavailable());
             }
         }
     }
@@ -177,8 +237,8 @@ pub(super) struct PublishAck {
     pub(super) duplicate: bool,
 }
 
-fn connect_options(options: &Options, role: &str, connected: &Arc<watch::Sender<u64>>) -> ConnectOptions {
-    let connected = Arc::clone(connected);
+fn connect_options(options: &Options, role: &str, connected: &Arc<watch::Sender<u64>>, ear: &Ear) -> ConnectOptions {
+    let (connected, ear) = (Arc::clone(connected), ear.clone());
     options
         .access
         .options()
@@ -188,11 +248,12 @@ fn connect_options(options: &Options, role: &str, connected: &Arc<watch::Sender<
         .client_capacity(4096)
         .reconnect_delay_callback(|attempt| Duration::from_millis((attempt as u64 * 20).min(1000)))
         .event_callback(move |event| {
-            let connected = Arc::clone(&connected);
+            let (connected, ear) = (Arc::clone(&connected), ear.clone());
             async move {
                 if matches!(event, Event::Connected) {
                     connected.send_modify(|n| *n += 1);
                 }
+                ear.hear(event);
             }
         })
 }

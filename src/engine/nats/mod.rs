@@ -26,6 +26,7 @@
 //! the bytes mean.
 
 mod access;
+mod asides;
 mod batch;
 mod commit;
 mod core;
@@ -74,11 +75,12 @@ impl Nats {
     ///
     /// [`OpenError::Url`] for a URL that cannot be understood, [`OpenError::Option`] for an option that is not known or not valid;
     /// [`OpenError::Store`] when no server could be reached within the `timeout`, when a login, a certificate or a file was
-    /// refused.
+    /// refused, or when there is no JetStream.
     pub async fn connect(url: &str, clock: Clock) -> Result<Self, OpenError> {
         let options = Options::parse(url)?;
         let (link, feed) =
             tokio::try_join!(Link::connect(&options, "state", clock.clone()), Link::connect(&options, "feed", clock.clone()))?;
+        link.has_jetstream().await?;
         let shape = Shape { replicas: options.replicas, memory: options.memory };
         Ok(Self {
             link: Arc::new(link),
