@@ -166,6 +166,7 @@ impl<I, O, C: Send + Sync + 'static> Runs<I, O, C> {
     }
 
     async fn signal_bytes(&self, id: &str, name: &str, payload: Bytes) -> Result<(), RunError> {
+        self.hosted.definition.accepts(name, &payload)?;
         let payload = self.hosted.outputs.keep(id, payload).await?;
         let event = Event::Signalled { name: name.to_owned(), payload: payload.clone() };
         self.note(id, event, Note::Signal { name: name.to_owned(), payload }).await
@@ -380,7 +381,8 @@ impl<I: Payload, O, C: Send + Sync + 'static> Runs<I, O, C> {
     ///
     /// # Errors
     ///
-    /// [`RunError::Refused`] when it arrived before, when nothing waits for it, or when the run has ended.
+    /// [`RunError::Refused`] when it arrived before, when nothing waits for it, or when the run has ended; [`RunError::Codec`] when
+    /// the nodes that wait for it could not read the payload.
     pub async fn signal<T: Payload>(&self, id: &str, signal: Signal<T>, payload: T) -> Result<(), RunError> {
         self.signal_bytes(id, signal.name(), payload.encode()?).await
     }

@@ -50,6 +50,7 @@ impl<I: Payload> TopologyBuilder<I> {
             deps: node.deps,
             options: node.options,
             code: node.code.map(code::without_app),
+            reads: node.reads,
         };
         TopologyBuilder {
             name: self.name,
@@ -120,7 +121,11 @@ impl<I: Payload, C: Send + Sync + 'static> TopologyBuilder<I, C> {
     pub fn wait_for<T: Payload, D: Deps>(&mut self, name: impl Into<String>, after: D, signal: Signal<T>) -> Node<T> {
         let name = name.into();
         let edges = self.resolve(&name, &after);
-        Node::new(self.push(name, NodeKind::Wait { signal: signal.name().to_owned() }, edges, None))
+        let node = Node::new(self.push(name, NodeKind::Wait { signal: signal.name().to_owned() }, edges, None));
+        if let Some(declared) = self.nodes.last_mut() {
+            declared.reads = Some(|payload| T::decode(payload).map(drop));
+        }
+        node
     }
 
     /// Returns the options of a node, to be changed. A branch is named by any of its arms.
@@ -181,7 +186,7 @@ impl<I: Payload, C: Send + Sync + 'static> TopologyBuilder<I, C> {
 
     fn push(&mut self, name: String, kind: NodeKind, deps: Vec<Dependency>, code: Option<Code<C>>) -> Source {
         let source = self.next();
-        self.nodes.push(Declared { name, kind, deps, options: NodeOptions::default(), code });
+        self.nodes.push(Declared { name, kind, deps, options: NodeOptions::default(), code, reads: None });
         source
     }
 

@@ -4,9 +4,12 @@
 //! body ends with an [`Outcome`] or a [`NodeError`]; it may panic, which is the runtime's to catch.
 
 use super::{ctx::Ctx, error::BuildError, node_error::NodeError, options::NodeOptions};
-use crate::core::{
-    graph::{ArmId, Dependency, Edge, Graph, NodeKind, NodeSpec, On, Upstream},
-    retry::{NodePolicy, StopReason},
+use crate::{
+    codec::CodecError,
+    core::{
+        graph::{ArmId, Dependency, Edge, Graph, NodeKind, NodeSpec, On, Upstream},
+        retry::{NodePolicy, StopReason},
+    },
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -19,11 +22,16 @@ pub(crate) struct Definition<C> {
     pub(crate) policies: Vec<NodePolicy>,
     /// By node; `None` for those that wait for a signal.
     pub(crate) code: Vec<Option<Code<C>>>,
+    /// The signals that nodes wait for, with what reads their payloads.
+    signals: Vec<(String, Reads)>,
     /// What the run's output is made of.
     pub(crate) output: Vec<Edge>,
     /// A required dependency that a subset leaves out is dropped from the node's values instead of being an error.
     pub(crate) lenient: bool,
 }
+
+/// Tells whether bytes are a value of some type.
+pub(super) type Reads = fn(&[u8]) -> Result<(), CodecError>;
 
 /// The body of a node.
 pub(crate) type Code<C> = Arc<dyn Fn(Call<C>) -> BoxFuture<'static, Result<Outcome, NodeError>> + Send + Sync>;
@@ -78,9 +86,17 @@ pub(super) struct Declared<C> {
     pub(super) deps: Vec<Dependency>,
     pub(super) options: NodeOptions,
     pub(super) code: Option<Code<C>>,
+    /// Of a node that waits for a signal whose type is known.
+    pub(super) reads: Option<Reads>,
 }
 
 impl<C> Definition<C> {
+    /// Refuses a payload that the nodes behind a signal could not read: a signal is taken once, so a wrong one cannot be put
+    /// right later.
+    pub(crate) fn accepts(&self, signal: &str, payload: &[u8]) -> Result<(), CodecError> {
+        self.signals.iter().filter(|(name, _)| name == signal).try_for_each(|(_, reads)| reads(payload))
+    }
+
     /// Checks the nodes and puts their policies and code into the graph's order.
     pub(super) fn assemble(
         name: String,
@@ -90,7 +106,11 @@ impl<C> Definition<C> {
     ) -> Result<Self, BuildError> {
         let mut parts = HashMap::with_capacity(nodes.len());
         let mut specs = Vec::with_capacity(nodes.len());
-        for Declared { name, kind, deps, options, code } in nodes {
+        let mut signals = Vec::new();
+        for Declared { name, kind, deps, options, code, reads } in nodes {
+            if let (NodeKind::Wait { signal }, Some(reads)) = (&kind, reads) {
+                signals.push((signal.clone(), reads));
+            }
             parts.insert(name.clone(), (options.policy, code));
             specs.push(NodeSpec { name, kind, deps, rule: options.rule });
         }
@@ -99,7 +119,7 @@ impl<C> Definition<C> {
             graph.nodes().map(|(_, node)| parts.remove(&node.name).expect("a graph has the nodes that it was made of")).unzip();
         let output = output.iter().map(|dep| edge(&graph, dep)).collect::<Result<Vec<_>, _>>()?;
         graph.attainable("output", &output)?;
-        Ok(Self { graph, policies, code, output, lenient })
+        Ok(Self { graph, policies, code, signals, output, lenient })
     }
 }
 

@@ -107,3 +107,17 @@ async fn a_signal_reaches_a_run_that_lives_in_another_worker() {
     assert_eq!(run.outcome().await.unwrap(), (1, "ann".to_string()));
     assert_eq!(run.snapshot().await.unwrap().epoch, 1, "it never changed hands");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_of_another_type_is_refused_and_the_right_one_is_taken() {
+    let space = space().await;
+    let runtime = worker(&space).await;
+    let runs = runtime.host(approved(), Journal::default()).unwrap();
+    let run = runs.start("r1", 1).await.unwrap();
+    let wrong = runs.signal("r1", Signal::<u64>::new("approval"), 7).await;
+    assert!(matches!(wrong, Err(RunError::Codec(_))), "{wrong:?}");
+    let wrong = runs.signal_named("r1", "approval", serde_json::json!({ "by": "ann" })).await;
+    assert!(matches!(wrong, Err(RunError::Codec(_))), "{wrong:?}");
+    runs.signal("r1", APPROVAL, "ann".into()).await.unwrap();
+    assert_eq!(run.outcome().await.unwrap(), "1 by ann");
+}

@@ -200,7 +200,7 @@ impl<C: Send + Sync + 'static> Named<C> {
             }
             Body::Wait { signal } => (NodeKind::Wait { signal }, None),
         };
-        Declared { name: self.name, kind, deps, options, code }
+        Declared { name: self.name, kind, deps, options, code, reads: None }
     }
 }
 
