@@ -1,6 +1,6 @@
 //! Runs that were started with another shape of the graph.
 
-use crate::support::{Gate, space, worker};
+use crate::support::{Gate, gated, space, worker};
 use anabranch::{
     Ctx, Topology,
     core::snapshot::RunStatus,
@@ -60,6 +60,22 @@ async fn a_run_of_another_graph_is_refused_and_left_as_it_is() {
     let with_old_graph = worker(&space).await.host(old(), opened()).unwrap();
     assert_eq!(with_old_graph.recover().await.unwrap().adopted, 1);
     assert_eq!(with_old_graph.get("r1").await.unwrap().outcome().await.unwrap(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_a_topology_that_a_worker_does_not_know_is_left_for_whoever_does() {
+    let space = space().await;
+    interrupted(&space).await;
+    let stranger = worker(&space).await;
+    let others = stranger.host(gated(), opened()).unwrap();
+    let recovered = others.recover().await.unwrap();
+    assert_eq!((recovered.adopted, recovered.owned_elsewhere, recovered.failed), (0, 0, 0));
+    assert!(matches!(others.get("r1").await, Err(RunError::NotFound(_))));
+    // An id is one of its topology.
+    assert_eq!(others.start("r1", 7).await.unwrap().outcome().await.unwrap(), 7);
+    let runs = worker(&space).await.host(old(), opened()).unwrap();
+    assert_eq!(runs.recover().await.unwrap().adopted, 1);
+    assert_eq!(runs.get("r1").await.unwrap().outcome().await.unwrap(), 3);
 }
 
 #[tokio::test(start_paused = true)]
