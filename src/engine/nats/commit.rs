@@ -134,9 +134,9 @@ impl Core {
                 }
             }
             Fault::Api(error) if error.is_passing() => {}
-            Fault::Api(error) if was_lost => return Err(StoreError::Unknown(error.clone().into())),
+            Fault::Api(_) | Fault::Lapse(Lapse::Refused(_)) if was_lost => return Err(StoreError::Unknown(fault.into())),
             Fault::Api(error) => return Err(refused(error.clone())),
-            Fault::Lapse(Lapse::TooLarge(_)) => return Err(Rejection::Refused(fault.into()).into()),
+            Fault::Lapse(Lapse::Refused(_)) => return Err(Rejection::Refused(fault.into()).into()),
             Fault::Lapse(Lapse::Deaf | Lapse::Away(_)) => {}
             Fault::Lapse(Lapse::Lost(source)) => {
                 tracing::debug!(%source, "the acknowledgement of a commit was lost");

@@ -95,7 +95,7 @@ pub(super) enum Lapse {
     Lost(#[source] BoxError),
     /// It is larger than the server takes, or the server does not permit it. Nothing was done, and nothing will be.
     #[error("the message cannot be sent")]
-    TooLarge(#[source] BoxError),
+    Refused(#[source] BoxError),
 }
 
 impl Lapse {
@@ -104,7 +104,7 @@ impl Lapse {
         match self {
             Self::Away(source) | Self::Lost(source) => StoreError::Unavailable(source),
             Self::Deaf => StoreError::Unavailable("no server answers for this stream".into()),
-            Self::TooLarge(source) => Rejection::Refused(source).into(),
+            Self::Refused(source) => Rejection::Refused(source).into(),
         }
     }
 }
@@ -125,7 +125,7 @@ impl Fault {
     pub(super) fn is_rejection(&self) -> bool {
         match self {
             Self::Api(error) => !error.is_passing(),
-            Self::Lapse(lapse) => matches!(lapse, Lapse::TooLarge(_)),
+            Self::Lapse(lapse) => matches!(lapse, Lapse::Refused(_)),
         }
     }
 }

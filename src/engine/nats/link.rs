@@ -125,7 +125,7 @@ impl Link {
     pub(super) async fn request(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, Lapse> {
         self.ask(subject, headers, payload).await.map_err(|unanswered| match unanswered {
             Unanswered::Lapse(lapse) => lapse,
-            Unanswered::Denied(text) => Lapse::TooLarge(text.into()),
+            Unanswered::Denied(text) => Lapse::Refused(text.into()),
         })
     }
 
@@ -144,7 +144,7 @@ impl Link {
             Some(Ok(Ok(answer))) => Ok(answer),
             Some(Ok(Err(error))) => Err(Unanswered::Lapse(match error.kind() {
                 RequestErrorKind::NoResponders => Lapse::Deaf,
-                RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => Lapse::TooLarge(error.into()),
+                RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => Lapse::Refused(error.into()),
                 _ => Lapse::Lost(error.into()),
             })),
             Some(Err(denied)) => Err(denied),
@@ -165,7 +165,7 @@ impl Link {
     ) -> Result<(), Lapse> {
         self.connected().await?;
         if let Some(text) = self.asides.denied(&subject, 2 * self.attempt) {
-            return Err(Lapse::TooLarge(text.into()));
+            return Err(Lapse::Refused(text.into()));
         }
         let sent = async {
             match reply {

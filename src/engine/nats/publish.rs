@@ -36,8 +36,10 @@ pub(super) async fn publish(link: &Link, names: &Names, queue: &Name, message: &
         let cause = match link.publish(subject.clone(), headers.clone(), message.payload.clone()).await {
             Ok(ack) => return Ok(Published::new(ack.sequence, ack.duplicate && (message.id.is_some() || lost.is_none()))),
             Err(Fault::Api(error)) if error.is_passing() || error.is_repeated_id() => error.into(),
-            Err(Fault::Api(error)) => return Err(refused(error)),
-            Err(Fault::Lapse(Lapse::TooLarge(source))) => return Err(Rejection::Refused(source).into()),
+            Err(Fault::Api(error)) => return Err(lost.map_or_else(|| refused(error), StoreError::Unknown)),
+            Err(Fault::Lapse(Lapse::Refused(source))) => {
+                return Err(lost.map_or_else(|| Rejection::Refused(source).into(), StoreError::Unknown));
+            }
             Err(Fault::Lapse(Lapse::Deaf)) => "no server answers for this queue".into(),
             Err(Fault::Lapse(Lapse::Away(source))) => source,
             Err(Fault::Lapse(Lapse::Lost(source))) => {

@@ -135,6 +135,7 @@ impl Settling {
                     lost = Some(source);
                     None
                 }
+                Err(refused @ Lapse::Refused(_)) => return Err(refused.unavailable()),
                 Err(other) => Some(other),
             };
             if !patience.pause().await {

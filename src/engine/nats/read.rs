@@ -130,7 +130,7 @@ impl Core {
                 }
                 // A write came between two pages, or a page held more bytes than the server gives at once.
                 Ok(None) => page = (page / 2).max(1),
-                Err(Lapse::TooLarge(_)) if page > 1 => page /= 2,
+                Err(Lapse::Refused(_)) if page > 1 => page /= 2,
                 Err(lapse) if patience.is_over() => return Err(lapse.unavailable()),
                 Err(_) => {}
             }
@@ -190,10 +190,10 @@ impl Core {
                 let number = |name| header(&reply, name).and_then(|v| v.parse::<u64>().ok());
                 match reply.status.map(|s| s.as_u16()) {
                     // The end, unless it stopped early.
-                    Some(204) if number("Nats-Num-Pending").unwrap_or(0) > 0 => return Err(Lapse::TooLarge("too much".into())),
+                    Some(204) if number("Nats-Num-Pending").unwrap_or(0) > 0 => return Err(Lapse::Refused("too much".into())),
                     Some(204) => return Ok(Some((found, number("Nats-UpTo-Sequence").unwrap_or(0)))),
                     Some(404) => return Ok(None),
-                    Some(413) => return Err(Lapse::TooLarge("too many results".into())),
+                    Some(413) => return Err(Lapse::Refused("too many results".into())),
                     Some(503) => return Err(Lapse::Deaf),
                     Some(status) => return Err(Lapse::Lost(format!("status {status}").into())),
                     None => found.push(direct(reply).ok_or_else(|| Lapse::Lost("an answer without its place".into()))?),

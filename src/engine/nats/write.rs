@@ -76,7 +76,9 @@ impl Core {
                 Err(Fault::Api(error)) => {
                     return Err(if attempt.lost { StoreError::Unknown(error.into()) } else { refused(error) });
                 }
-                Err(Fault::Lapse(Lapse::TooLarge(source))) => return Err(Rejection::Refused(source).into()),
+                Err(Fault::Lapse(Lapse::Refused(source))) => {
+                    return Err(if attempt.lost { StoreError::Unknown(source) } else { Rejection::Refused(source).into() });
+                }
                 Err(Fault::Lapse(Lapse::Deaf)) => cause = "no server answers for this stream".into(),
                 Err(Fault::Lapse(Lapse::Away(source))) => cause = source,
                 Err(Fault::Lapse(Lapse::Lost(source))) => {
