@@ -34,7 +34,7 @@ pub async fn text(space: &Space, name: &str) -> Option<String> {
 }
 
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Some(done) = Clock::system().timeout(Duration::from_secs(60), future).await else { panic!("{what} takes too long") };
+    let Some(done) = Clock::system().timeout(Duration::from_secs(180), future).await else { panic!("{what} takes too long") };
     done
 }
 
@@ -73,7 +73,7 @@ pub async fn client(url: &str) -> jetstream::Context {
 }
 
 /// Adds one to a counter as a careful caller does: read again after a conflict, and never repeat what is unknown.
-pub async fn add_one(space: &Space, name: &str) -> Result<(), StoreError> {
+async fn add_one(space: &Space, name: &str) -> Result<(), StoreError> {
     loop {
         let entry = space.store().get(&key(name)).await?;
         let expect = entry.as_ref().map_or(Expect::Absent, |e| Expect::At(e.revision));
@@ -84,6 +84,27 @@ pub async fn add_one(space: &Space, name: &str) -> Result<(), StoreError> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Adds one to a counter so many times, and returns how often it is not known whether one was added.
+pub async fn add(space: &Space, name: &str, times: u64) -> u64 {
+    let mut unknown = 0;
+    for _ in 0..times {
+        match add_one(space, name).await {
+            Ok(()) => {}
+            // What cannot be told is said, and not guessed.
+            Err(StoreError::Unknown(_)) => unknown += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    unknown
+}
+
+/// The counter; fails when it does not lie between what is known to be counted and what was tried.
+pub async fn counted(space: &Space, name: &str, tried: u64, unknown: u64) -> u64 {
+    let count = text(space, name).await.unwrap().parse::<u64>().unwrap();
+    assert!(count <= tried && count + unknown >= tried, "{tried} were tried, {count} counted and {unknown} are unknown");
+    count
 }
 
 pub fn at_least(version: &str, minor: u64) -> bool {
