@@ -5,6 +5,7 @@
 //! [`machine`](crate::core::machine)).
 
 mod align;
+mod encode;
 mod import;
 mod json;
 #[rustfmt::skip]

@@ -5,7 +5,7 @@
 
 use super::{
     Cancel, Failure, FailureKind, NodeState, NodeStatus, Owner, Received, RunStatus, Selected, Snapshot, Source, Stored,
-    StoredKind, Trace, Value, pb,
+    StoredKind, Trace, Value, encode, pb,
 };
 use crate::{
     core::graph::{ArmId, Fingerprint, NodeId},
@@ -38,7 +38,7 @@ impl Snapshot {
     /// Writes the snapshot as protobuf.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        pb::Snapshot::from(self).encode_to_vec().into()
+        encode::snapshot(self, FORMAT)
     }
 
     /// Reads a snapshot.
@@ -51,45 +51,12 @@ impl Snapshot {
     }
 }
 
-fn micros(at: Option<Timestamp>) -> i64 {
-    at.map_or(0, Timestamp::as_micros)
-}
-
 fn time(micros: i64) -> Option<Timestamp> {
     (micros != 0).then(|| Timestamp::from_micros(micros))
 }
 
 fn text(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
-}
-
-impl From<&Snapshot> for pb::Snapshot {
-    fn from(s: &Snapshot) -> Self {
-        Self {
-            format: FORMAT,
-            topology: s.topology.clone(),
-            run: s.run.clone(),
-            fingerprint: Bytes::copy_from_slice(s.fingerprint.as_bytes()),
-            status: pb::RunStatus::from(s.status).into(),
-            epoch: s.epoch,
-            owner: s.owner.clone().map(|Owner { worker, instance }| pb::Owner { worker, instance }),
-            created_at: s.created_at.as_micros(),
-            finished_at: micros(s.finished_at),
-            progressed_at: s.progressed_at.as_micros(),
-            input: Some((&s.input).into()),
-            input_digest: Bytes::copy_from_slice(&s.input_digest),
-            nodes: s.nodes.iter().map(Into::into).collect(),
-            signals: s
-                .signals
-                .iter()
-                .map(|(name, r)| pb::Signal { name: name.clone(), payload: Some((&r.payload).into()), at: r.at.as_micros() })
-                .collect(),
-            cancel: s.cancel.clone().map(|Cancel { reason, at }| pb::Cancel { reason, at: at.as_micros() }),
-            trace: s.trace.clone().map(|Trace { parent, state }| pb::Trace { traceparent: parent, tracestate: state }),
-            source: s.source.clone().map(|Source { queue, sequence, message_id }| pb::Source { queue, sequence, message_id }),
-            reason: s.reason.clone().unwrap_or_default(),
-        }
-    }
 }
 
 impl TryFrom<pb::Snapshot> for Snapshot {
@@ -132,39 +99,6 @@ impl TryFrom<pb::Snapshot> for Snapshot {
     }
 }
 
-impl From<&NodeState> for pb::Node {
-    fn from(n: &NodeState) -> Self {
-        Self {
-            name: n.name.clone(),
-            kind: match n.kind {
-                StoredKind::Work => pb::NodeKind::Work,
-                StoredKind::Branch => pb::NodeKind::Branch,
-                StoredKind::Wait => pb::NodeKind::Wait,
-            }
-            .into(),
-            deps: n.deps.iter().map(|id| id.0).collect(),
-            status: pb::NodeStatus::from(n.status).into(),
-            attempt: n.attempt,
-            failures: n.failures,
-            crashes: n.crashes,
-            started_at: micros(n.started_at),
-            finished_at: micros(n.finished_at),
-            due_at: micros(n.due_at),
-            deadline: micros(n.deadline),
-            output: n.output.as_ref().map(Into::into),
-            saved: n.saved.as_ref().map(Into::into),
-            error: n.error.as_ref().map(|e| pb::Failure {
-                kind: pb::FailureKind::from(e.kind).into(),
-                message: e.message.clone(),
-                attempt: e.attempt,
-                at: e.at.as_micros(),
-            }),
-            selected: n.selected.as_ref().map(|s| pb::Selected { arm: u32::from(s.arm.0), name: s.name.clone() }),
-            because: n.because.clone().unwrap_or_default(),
-        }
-    }
-}
-
 impl TryFrom<&pb::Node> for NodeState {
     type Error = DecodeError;
 
@@ -201,21 +135,6 @@ impl TryFrom<&pb::Node> for NodeState {
             selected: selected.transpose()?,
             because: text(n.because.clone()),
         })
-    }
-}
-
-impl From<&Value> for pb::Value {
-    fn from(v: &Value) -> Self {
-        let place = match v {
-            Value::Inline(bytes) => pb::value::Place::Inline(bytes.clone()),
-            Value::Stored(s) => pb::value::Place::Stored(pb::Stored {
-                key: s.key.clone(),
-                chunks: s.chunks,
-                size: s.size,
-                sha256: Bytes::copy_from_slice(&s.sha256),
-            }),
-        };
-        Self { place: Some(place) }
     }
 }
 
