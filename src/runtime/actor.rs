@@ -24,23 +24,24 @@ impl<C> RunActor<C> {
 
 impl<C: Send + Sync + 'static> Actor for RunActor<C> {
     type Msg = Msg;
-    type State = Driver<C>;
-    type Arguments = (Arc<Hosted<C>>, Held, watch::Sender<Progress>);
+    /// On the heap: the framework moves it through several futures when an actor starts and when it ends.
+    type State = Box<Driver<C>>;
+    type Arguments = (Arc<Hosted<C>>, Box<Held>, watch::Sender<Progress>);
 
     async fn pre_start(
         &self,
         myself: ActorRef<Msg>,
         (hosted, held, progress): Self::Arguments,
-    ) -> Result<Driver<C>, ActorProcessingErr> {
-        Ok(Driver::new(hosted, held, progress, myself))
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(Box::new(Driver::new(hosted, *held, progress, myself)))
     }
 
-    async fn post_start(&self, _: ActorRef<Msg>, driver: &mut Driver<C>) -> Result<(), ActorProcessingErr> {
+    async fn post_start(&self, _: ActorRef<Msg>, driver: &mut Self::State) -> Result<(), ActorProcessingErr> {
         driver.begin();
         Ok(())
     }
 
-    async fn handle(&self, _: ActorRef<Msg>, message: Msg, driver: &mut Driver<C>) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, _: ActorRef<Msg>, message: Msg, driver: &mut Self::State) -> Result<(), ActorProcessingErr> {
         match message {
             Msg::Happened(event, reply) => driver.happened(event, reply),
             Msg::Ended(node, attempt, end) => driver.body_ended(node, attempt, end),
@@ -56,7 +57,7 @@ impl<C: Send + Sync + 'static> Actor for RunActor<C> {
         Ok(())
     }
 
-    async fn post_stop(&self, _: ActorRef<Msg>, driver: &mut Driver<C>) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(&self, _: ActorRef<Msg>, driver: &mut Self::State) -> Result<(), ActorProcessingErr> {
         driver.leave();
         Ok(())
     }

@@ -12,7 +12,11 @@ use super::{
 };
 use crate::core::snapshot::Snapshot;
 use ractor::Actor as _;
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
@@ -31,13 +35,52 @@ pub(super) enum Claimed {
     AtRest(Box<Snapshot>),
 }
 
+/// Who claims which run in this process, and who waits to: one process claims a run once at a time.
+#[derive(Debug, Default)]
+pub(super) struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+/// One caller's place among those who claim a run; the last one to go takes the run off the list.
+struct Turn<'t> {
+    turns: &'t Turns,
+    run: &'t str,
+    lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Turns {
+    fn of<'t>(&'t self, run: &'t str) -> Turn<'t> {
+        let lock = Arc::clone(self.list().entry(run.to_owned()).or_default());
+        Turn { turns: self, run, lock }
+    }
+
+    fn list(&self) -> MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<()>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn<'_> {
+    /// Waits until nobody else claims the run; held while it is claimed and its actor entered.
+    async fn wait(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.lock.lock().await
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut list = self.turns.list();
+        // The list's handle and this one are left.
+        if Arc::strong_count(&self.lock) == 2 {
+            list.remove(self.run);
+        }
+    }
+}
+
 impl<C: Send + Sync + 'static> Hosted<C> {
     /// Claims a run and gives it an actor.
     ///
     /// In a task of its own: whoever asks may stop to wait at any moment, and must not leave a run that is owned and not driven.
     pub(super) async fn claim_and_drive(self: &Arc<Self>, run: &str, ask: Ask) -> Result<Claimed, RunError> {
         let (hosted, run, gone) = (Arc::clone(self), run.to_owned(), self.shared.gone.clone());
-        let work = async move { gone.run_until_cancelled(hosted.claim_in_turn(&run, ask)).await };
+        let work = async move { gone.run_until_cancelled(hosted.claim_in_place(&run, ask)).await };
         match self.shared.claims.spawn(work.in_current_span()).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => Err(RunError::ShuttingDown),
@@ -47,11 +90,18 @@ impl<C: Send + Sync + 'static> Hosted<C> {
         }
     }
 
+    /// Does the same in the caller's own task, which nothing may stop before the runtime is gone.
+    pub(super) async fn claim_in_place(self: &Arc<Self>, run: &str, ask: Ask) -> Result<Claimed, RunError> {
+        let _waited_for = self.shared.claims.token();
+        Box::pin(self.claim_in_turn(run, ask)).await
+    }
+
     async fn claim_in_turn(self: &Arc<Self>, run: &str, ask: Ask) -> Result<Claimed, RunError> {
         if self.shared.draining.is_cancelled() {
             return Err(RunError::ShuttingDown);
         }
-        let _turn = self.claiming(run).await;
+        let turn = self.turns.of(run);
+        let _mine = turn.wait().await;
         if let Some(live) = self.live(run) {
             if !live.is_dead() {
                 return Ok(Claimed::Here(live));
@@ -60,7 +110,7 @@ impl<C: Send + Sync + 'static> Hosted<C> {
             self.leave(run, live.actor.get_id());
         }
         match self.claim(run, ask).await? {
-            Claim::Held(held) => Ok(Claimed::Driven(self.drive(*held).await?)),
+            Claim::Held(held) => Ok(Claimed::Driven(self.drive(held).await?)),
             Claim::Here => Ok(self.live(run).map_or(Claimed::Gone, Claimed::Here)),
             Claim::Elsewhere(left) => Ok(Claimed::Elsewhere(left)),
             Claim::AtRest(snapshot) => Ok(Claimed::AtRest(snapshot)),
@@ -69,7 +119,7 @@ impl<C: Send + Sync + 'static> Hosted<C> {
 
     /// Gives a run that this worker owns an actor. A crash before this leaves the run owned and not driven, which is what a dead
     /// owner looks like.
-    async fn drive(self: &Arc<Self>, held: Held) -> Result<Live, RunError> {
+    async fn drive(self: &Arc<Self>, held: Box<Held>) -> Result<Live, RunError> {
         let snapshot = Arc::new(held.machine.snapshot().clone());
         let root = self.shared.root.get_cell();
         let (sender, progress) = watch::channel(Progress { snapshot, ended: None });

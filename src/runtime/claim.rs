@@ -73,7 +73,7 @@ impl<C: Send + Sync + 'static> Hosted<C> {
     pub(super) async fn claim(&self, run: &str, ask: Ask) -> Result<Claim, RunError> {
         match ask {
             Ask::Create(new, on_duplicate) => self.create(*new, on_duplicate).await,
-            Ask::TakeUp(want) => self.take_up(run, want).await,
+            Ask::TakeUp(want) => Box::pin(self.take_up(run, want)).await,
         }
     }
 
@@ -106,7 +106,8 @@ impl<C: Send + Sync + 'static> Hosted<C> {
             if record.snapshot.input_digest != new.input_digest {
                 return Err(RunError::InputConflict(new.run));
             }
-            if let Some(claim) = self.consider(record, &Want::Continue).await? {
+            // On the heap, as whatever most claims never need: what waits for a run's end is as large as all that it might do.
+            if let Some(claim) = Box::pin(self.consider(record, &Want::Continue)).await? {
                 return Ok(claim);
             }
             self.clock().sleep(backoff.next_delay()).await;

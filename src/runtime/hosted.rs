@@ -1,6 +1,7 @@
 //! A topology on a runtime: what its runs share in this process, and which of them live here.
 
 use super::{
+    admission::Turns,
     message::Msg,
     options::{HostOptions, RuntimeOptions},
     outputs::Outputs,
@@ -52,8 +53,7 @@ pub(super) struct Hosted<C> {
     /// `nudge.<topology>`
     pub(super) nudges: Key,
     live: Mutex<HashMap<String, Live>>,
-    /// Held while a run is claimed and its actor entered, so that one process claims a run once at a time.
-    claiming: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    pub(super) turns: Turns,
 }
 
 /// A run that lives here.
@@ -99,18 +99,7 @@ impl<C: Send + Sync + 'static> Hosted<C> {
         };
         let outputs = Outputs::new(Arc::clone(shared.space.store()), key("out"), shared.options.inline_limit);
         let (runs, nudges) = (key("run"), key("nudge"));
-        Self {
-            shared,
-            definition,
-            plan,
-            app,
-            options,
-            outputs,
-            runs,
-            nudges,
-            live: Mutex::default(),
-            claiming: Mutex::default(),
-        }
+        Self { shared, definition, plan, app, options, outputs, runs, nudges, live: Mutex::default(), turns: Turns::default() }
     }
 
     pub(super) fn store(&self) -> &Arc<dyn Store> {
@@ -146,17 +135,6 @@ impl<C: Send + Sync + 'static> Hosted<C> {
         if live.get(run).is_some_and(|l| l.actor.get_id() == actor) {
             live.remove(run);
         }
-    }
-
-    /// Waits until nobody else in this process claims the run.
-    pub(super) async fn claiming(&self, run: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = {
-            let mut claiming = self.claiming.lock().unwrap_or_else(PoisonError::into_inner);
-            // Whoever holds or awaits a turn has a second handle of it.
-            claiming.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(claiming.entry(run.to_owned()).or_default())
-        };
-        turn.lock_owned().await
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Live>> {

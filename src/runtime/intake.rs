@@ -28,7 +28,7 @@ use crate::{
     telemetry,
     time::Backoff,
 };
-use std::{fmt, num::NonZeroUsize, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroUsize, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -211,7 +211,7 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> Intake<I, O, C> {
         let shared = Arc::clone(&self.clerk.runs.hosted.shared);
         let handle = async move {
             let gone = clerk.runs.hosted.shared.gone.clone();
-            gone.run_until_cancelled(clerk.handle(delivery, trace)).await;
+            gone.run_until_cancelled(pin!(clerk.handle(delivery, trace))).await;
             drop(slot);
         };
         // A drain of the runtime waits until the message is settled.
@@ -240,7 +240,7 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> Clerk<I, O, C> {
     async fn handle(&self, delivery: Delivery, trace: Option<Trace>) {
         let settle = {
             let work = self.work(&delivery, trace.clone());
-            let mut work = std::pin::pin!(work);
+            let mut work = pin!(work);
             loop {
                 // A third of the wait: two beats may fail before the message goes to somebody else.
                 let beat = self.queue.options().ack_wait / 3;
@@ -260,7 +260,7 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> Clerk<I, O, C> {
         let settled = match settle {
             Settle::Ack => delivery.ack().await,
             Settle::Later(delay) => delivery.retry(delay).await,
-            Settle::Reject(reason) => self.bury(delivery, trace, reason).await,
+            Settle::Reject(reason) => Box::pin(self.bury(delivery, trace, reason)).await,
             Settle::Leave => return,
         };
         if let Err(error) = settled {
@@ -289,7 +289,7 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> Clerk<I, O, C> {
             let claimed = async {
                 let new = self.runs.new_run(&id, &input, trace.clone(), Some(source.clone()), &options).await?;
                 let digest = new.input_digest;
-                let claimed = hosted.claim_and_drive(&id, Ask::Create(new.into(), OnDuplicate::Attach)).await?;
+                let claimed = hosted.claim_in_place(&id, Ask::Create(new.into(), OnDuplicate::Attach)).await?;
                 match &claimed {
                     Claimed::Here(live) if live.progress.borrow().snapshot.input_digest != digest => {
                         Err(RunError::InputConflict(id.clone()))
