@@ -114,7 +114,7 @@ impl Key {
     #[must_use]
     pub fn join(&self, token: &str) -> Self {
         debug_assert!(!token.is_empty() && token.chars().all(is_token_char), "`{token}` is no token");
-        Self(format!("{}.{token}", self.0).into_boxed_str())
+        Self([&self.0, ".", token].concat().into_boxed_str())
     }
 
     /// Returns the prefix that matches every key below this one: `run.orders` matches `run.orders.1`, not `run.orders2`.

@@ -120,9 +120,9 @@ impl<C: Send + Sync + 'static> Hosted<C> {
     /// Gives a run that this worker owns an actor. A crash before this leaves the run owned and not driven, which is what a dead
     /// owner looks like.
     async fn drive(self: &Arc<Self>, held: Box<Held>) -> Result<Live, RunError> {
-        let snapshot = Arc::new(held.machine.snapshot().clone());
+        let stored = held.stored.bytes.clone();
         let root = self.shared.root.get_cell();
-        let (sender, progress) = watch::channel(Progress { snapshot, ended: None });
+        let (sender, progress) = watch::channel(Progress { stored, ended: None });
         let spawned = RunActor::spawn_linked(None, RunActor::new(), (Arc::clone(self), held, sender), root).await;
         let (actor, _) = spawned.map_err(|_| RunError::ShuttingDown)?;
         if self.shared.draining.is_cancelled() {

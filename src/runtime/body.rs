@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     core::{
-        graph::{Edge, NodeId, Upstream},
+        graph::{Edge, Graph, NodeId, Upstream},
         machine::Event,
         retry::StopReason,
         snapshot::{FailureKind, NodeStatus, Snapshot, Value},
@@ -56,18 +56,44 @@ impl Stop {
     }
 }
 
+/// One attempt, with what the transition that starts it left to it: whatever is applied later is not stored yet.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) node: NodeId,
+    pub(super) number: u32,
+    inputs: Vec<Option<Value>>,
+    saved: Option<Value>,
+}
+
+impl Attempt {
+    pub(super) fn of(snapshot: &Snapshot, graph: &Graph, (node, number): (NodeId, u32)) -> Self {
+        let inputs = values(snapshot, &graph.node(node).edges).map(Option::<&Value>::cloned).collect();
+        Self { node, number, inputs, saved: snapshot.nodes[node.index()].saved.clone() }
+    }
+}
+
 /// What the runtime is to a running body.
-struct Desk {
+pub(super) struct Desk<C> {
+    hosted: Arc<Hosted<C>>,
     actor: ActorRef<Msg>,
-    node: NodeId,
-    attempt: u32,
+    run: Arc<str>,
+    attempt: Attempt,
     stop: watch::Receiver<Option<StopReason>>,
     /// The body has waited for its stop, so it is given time to end.
     listens: AtomicBool,
-    keep: Box<dyn Fn(Bytes) -> BoxFuture<'static, Result<Value, StoreError>> + Send + Sync>,
 }
 
-impl Desk {
+impl<C> Desk<C> {
+    pub(super) fn new(
+        hosted: Arc<Hosted<C>>,
+        actor: ActorRef<Msg>,
+        run: Arc<str>,
+        attempt: Attempt,
+        stop: watch::Receiver<Option<StopReason>>,
+    ) -> Arc<Self> {
+        Arc::new(Self { hosted, actor, run, attempt, stop, listens: AtomicBool::new(false) })
+    }
+
     async fn asked(&self) -> StopReason {
         let mut stop = self.stop.clone();
         let asked = stop.wait_for(Option::is_some).await.map(|reason| *reason);
@@ -76,12 +102,12 @@ impl Desk {
     }
 }
 
-impl Host for Desk {
+impl<C: Send + Sync + 'static> Host for Desk<C> {
     fn save(&self, state: Bytes) -> BoxFuture<'_, Result<(), NodeError>> {
         async move {
-            let progress = (self.keep)(state).await?;
+            let progress = self.hosted.outputs.keep(&self.run, state).await?;
             let (reply, saved) = oneshot::channel();
-            let event = Event::Saved { node: self.node, attempt: self.attempt, progress };
+            let event = Event::Saved { node: self.attempt.node, attempt: self.attempt.number, progress };
             let gone = || NodeError::retryable("the run is no longer worked on here");
             self.actor.cast(Msg::Happened(event, Some(reply))).map_err(|_| gone())?;
             saved.await.map_err(|_| gone())?.map_err(NodeError::retryable)
@@ -100,24 +126,16 @@ impl Host for Desk {
     }
 }
 
-/// Runs one attempt to its end.
-pub(super) async fn run<C: Send + Sync + 'static>(
-    hosted: Arc<Hosted<C>>,
-    actor: ActorRef<Msg>,
-    snapshot: Arc<Snapshot>,
-    (node, attempt): (NodeId, u32),
-    stop: watch::Receiver<Option<StopReason>>,
-) -> End {
-    let clock = hosted.clock().clone();
-    let keep = {
-        let (outputs, run) = (hosted.outputs.clone(), snapshot.run.clone());
-        Box::new(move |bytes| {
-            let (outputs, run) = (outputs.clone(), run.clone());
-            async move { outputs.keep(&run, bytes).await }.boxed()
-        })
-    };
-    let desk = Arc::new(Desk { actor, node, attempt, stop, listens: AtomicBool::new(false), keep });
-    let work = attempt_once(&hosted, &snapshot, node, attempt, Arc::clone(&desk) as Arc<dyn Host>);
+/// Runs one attempt to its end, and reports it.
+pub(super) async fn run<C: Send + Sync + 'static>(desk: Arc<Desk<C>>) {
+    let end = end(&desk).await;
+    let Attempt { node, number, .. } = desk.attempt;
+    // An actor that is gone has said so to whoever waits for the run.
+    let _ = desk.actor.cast(Msg::Ended(node, number, end));
+}
+
+async fn end<C: Send + Sync + 'static>(desk: &Arc<Desk<C>>) -> End {
+    let work = attempt_once(desk);
     // Whoever panics, the body or what is around it, the run has to hear of its end.
     let work = AssertUnwindSafe(work).catch_unwind().map(|end| end.unwrap_or_else(|panic| panicked(&*panic)));
     tokio::select! {
@@ -127,33 +145,27 @@ pub(super) async fn run<C: Send + Sync + 'static>(
             End::Failed { .. } if matches!(*desk.stop.borrow(), Some(StopReason::Cancelled | StopReason::Shutdown)) => End::Stopped,
             end => end,
         },
-        () = deadline(&desk, &clock, hosted.shared.options.stop_grace) => End::Stopped,
+        () = deadline(desk) => End::Stopped,
     }
 }
 
 /// Waits until a body that was asked to stop has had its time.
-async fn deadline(desk: &Desk, clock: &Clock, grace: Duration) {
+async fn deadline<C: Send + Sync + 'static>(desk: &Desk<C>) {
     match desk.asked().await {
         // The drain itself says when time is up; until then the body may well finish its work.
         StopReason::Shutdown => std::future::pending().await,
         StopReason::Timeout | StopReason::Cancelled | StopReason::Fenced => {
             if desk.listens.load(Ordering::Relaxed) {
-                clock.sleep(grace).await;
+                desk.hosted.clock().sleep(desk.hosted.shared.options.stop_grace).await;
             }
         }
     }
 }
 
-async fn attempt_once<C: Send + Sync + 'static>(
-    hosted: &Hosted<C>,
-    snapshot: &Snapshot,
-    node: NodeId,
-    attempt: u32,
-    desk: Arc<dyn Host>,
-) -> End {
-    let state = &snapshot.nodes[node.index()];
-    let inputs = patiently(hosted.clock(), || values(hosted, snapshot, &hosted.plan.graph.node(node).edges)).await;
-    let saved = match &state.saved {
+async fn attempt_once<C: Send + Sync + 'static>(desk: &Arc<Desk<C>>) -> End {
+    let Desk { hosted, run, attempt: Attempt { node, number, inputs, saved }, .. } = &**desk;
+    let inputs = patiently(hosted.clock(), || hosted.outputs.fetch_all(inputs)).await;
+    let saved = match saved {
         Some(value) => patiently(hosted.clock(), || hosted.outputs.fetch(value)).await.map(Some),
         None => Ok(None),
     };
@@ -164,16 +176,10 @@ async fn attempt_once<C: Send + Sync + 'static>(
     let Some(code) = &hosted.definition.code[node.index()] else {
         return failed(&NodeError::terminal("a node that waits for a signal has no body"));
     };
-    let topology = hosted.plan.graph.name();
-    let ctx = Ctx::new(
-        Arc::clone(&hosted.app),
-        topology.into(),
-        snapshot.run.as_str().into(),
-        state.name.as_str().into(),
-        attempt,
-        desk,
-    );
-    let keep = |bytes: Bytes| patiently(hosted.clock(), move || hosted.outputs.keep(&snapshot.run, bytes.clone()));
+    let (app, host) = (Arc::clone(&hosted.app), Arc::clone(desk) as Arc<dyn Host>);
+    let (topology, name) = hosted.names_of(*node);
+    let ctx = Ctx::new(app, topology, Arc::clone(run), name, *number, host);
+    let keep = |bytes: Bytes| patiently(hosted.clock(), move || hosted.outputs.keep(run, bytes.clone()));
     match code(Call { ctx, inputs, saved }).await {
         Ok(Outcome::Value(bytes)) => match keep(bytes).await {
             Ok(value) => End::Value(value),
@@ -213,28 +219,16 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// Reads the values of edges out of a snapshot, wherever they are; `None` where there is none.
-pub(super) async fn values<C: Send + Sync + 'static>(
-    hosted: &Hosted<C>,
-    snapshot: &Snapshot,
-    edges: &[Edge],
-) -> Result<Vec<Option<Bytes>>, RunError> {
-    let mut values = Vec::with_capacity(edges.len());
-    for edge in edges {
-        let completed = |id: NodeId| snapshot.nodes.get(id.index()).filter(|n| n.status == NodeStatus::Completed);
-        let found = match edge.upstream {
-            Upstream::Input => Some(&snapshot.input),
-            Upstream::Node(id) => completed(id).and_then(|n| n.output.as_ref()),
-            Upstream::Arm(id, arm) => {
-                completed(id).filter(|n| n.selected.as_ref().is_some_and(|s| s.arm == arm)).and_then(|n| n.output.as_ref())
-            }
-        };
-        values.push(match found {
-            Some(value) => Some(hosted.outputs.fetch(value).await?),
-            None => None,
-        });
-    }
-    Ok(values)
+/// Finds the values of edges in a snapshot, wherever their bytes are; `None` where there is none.
+pub(super) fn values<'s>(snapshot: &'s Snapshot, edges: &'s [Edge]) -> impl Iterator<Item = Option<&'s Value>> {
+    let completed = |id: NodeId| snapshot.nodes.get(id.index()).filter(|n| n.status == NodeStatus::Completed);
+    edges.iter().map(move |edge| match edge.upstream {
+        Upstream::Input => Some(&snapshot.input),
+        Upstream::Node(id) => completed(id).and_then(|n| n.output.as_ref()),
+        Upstream::Arm(id, arm) => {
+            completed(id).filter(|n| n.selected.as_ref().is_some_and(|s| s.arm == arm)).and_then(|n| n.output.as_ref())
+        }
+    })
 }
 
 /// Repeats what only failed because the store was away: a node must not fail for that.

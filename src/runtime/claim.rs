@@ -15,17 +15,26 @@ use crate::{
         machine::{Continuation, Effects, NewRun, RunMachine, note_cancel, note_signal, park},
         snapshot::{RunStatus, Snapshot, Value},
     },
-    engine::{Expect, Revision, StoreError},
+    engine::{Expect, Key, Revision, StoreError},
     time::Backoff,
 };
+use bytes::Bytes;
 use std::time::Duration;
 
 /// A run that this worker owns and nobody drives yet.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) machine: RunMachine,
-    pub(super) revision: Revision,
     pub(super) effects: Effects,
+    pub(super) stored: Stored,
+}
+
+/// What a claim stored, and where.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) key: Key,
+    pub(super) bytes: Bytes,
+    pub(super) revision: Revision,
 }
 
 /// What a claim found.
@@ -83,7 +92,7 @@ impl<C: Send + Sync + 'static> Hosted<C> {
         loop {
             let (mut machine, effects) = RunMachine::create(self.plan.clone(), new.clone(), self.clock().now());
             match self.persist(&mut machine, Expect::Absent).await {
-                Ok(revision) => return Ok(held(machine, revision, effects)),
+                Ok(stored) => return Ok(held(machine, effects, stored)),
                 Err(RunError::Store(StoreError::Conflict)) => {}
                 Err(error) => return Err(error),
             }
@@ -95,7 +104,7 @@ impl<C: Send + Sync + 'static> Hosted<C> {
                 // Past the old epoch, so that the owner of the run that was there is fenced.
                 machine.snapshot_mut().epoch = record.snapshot.epoch + 1;
                 match self.persist(&mut machine, Expect::At(record.revision)).await {
-                    Ok(revision) => return Ok(held(machine, revision, effects)),
+                    Ok(stored) => return Ok(held(machine, effects, stored)),
                     Err(RunError::Store(StoreError::Conflict)) => continue,
                     Err(error) => return Err(error),
                 }
@@ -173,7 +182,7 @@ impl<C: Send + Sync + 'static> Hosted<C> {
             },
         };
         match self.persist(&mut machine, Expect::At(revision)).await {
-            Ok(revision) => Ok(Some(held(machine, revision, effects))),
+            Ok(stored) => Ok(Some(held(machine, effects, stored))),
             // Somebody was faster.
             Err(RunError::Store(StoreError::Conflict)) => Ok(None),
             Err(error) => Err(error),
@@ -243,15 +252,18 @@ impl<C: Send + Sync + 'static> Hosted<C> {
 
     /// Persists a machine's state as a claim. When the outcome is unknown, the run itself tells: an epoch has one owner, so the
     /// very state that was to be written is ours, and any other is a conflict.
-    async fn persist(&self, machine: &mut RunMachine, expect: Expect) -> Result<Revision, RunError> {
+    async fn persist(&self, machine: &mut RunMachine, expect: Expect) -> Result<Stored, RunError> {
         let bytes = self.encode(machine.snapshot_mut()).await?;
-        match self.write(machine.snapshot(), bytes, expect).await {
-            Err(RunError::Store(StoreError::Unknown(_))) => match self.load_patiently(&machine.snapshot().run).await? {
-                Some(record) if record.snapshot == *machine.snapshot() => Ok(record.revision),
-                _ => Err(StoreError::Conflict.into()),
+        let snapshot = machine.snapshot();
+        let key = self.key(&snapshot.run)?;
+        let revision = match self.store_at(&key, self.transition(snapshot, bytes.clone()), expect).await {
+            Err(RunError::Store(StoreError::Unknown(_))) => match self.load_patiently(&snapshot.run).await? {
+                Some(record) if record.snapshot == *snapshot => record.revision,
+                _ => return Err(StoreError::Conflict.into()),
             },
-            outcome => outcome,
-        }
+            outcome => outcome?,
+        };
+        Ok(Stored { key, bytes, revision })
     }
 
     /// Reads a run that this worker may have come to own. To give up early would leave it owned and not driven, and its attempts
@@ -272,8 +284,8 @@ impl<C: Send + Sync + 'static> Hosted<C> {
     }
 }
 
-fn held(machine: RunMachine, revision: Revision, effects: Effects) -> Claim {
-    Claim::Held(Box::new(Held { machine, revision, effects }))
+fn held(machine: RunMachine, effects: Effects, stored: Stored) -> Claim {
+    Claim::Held(Box::new(Held { machine, effects, stored }))
 }
 
 /// Delays between claims that collided.

@@ -6,7 +6,7 @@
 
 use super::{RunError, hosted::Hosted, pb};
 use crate::{
-    core::snapshot::{NodeStatus, RunStatus, Snapshot, Trace},
+    core::snapshot::{NodeStatus, RunStatus, Snapshot, Source, Trace},
     engine::{Delivery, Headers, Message, Name, Outgoing},
     telemetry,
     time::Timestamp,
@@ -101,6 +101,12 @@ impl DeadLetter {
     }
 }
 
+/// Tells which message a run's last state is recorded for: none when it did not fail, or when no message started it.
+pub(super) fn due(snapshot: &Snapshot) -> Option<&Source> {
+    let failed = matches!(snapshot.status, RunStatus::Errored | RunStatus::Dead | RunStatus::Stuck);
+    snapshot.source.as_ref().filter(|_| failed)
+}
+
 /// Lists the nodes of a run that failed for good.
 pub(super) fn failures(snapshot: &Snapshot) -> Vec<NodeFailure> {
     let errored = snapshot.nodes.iter().filter(|n| n.status == NodeStatus::Errored);
@@ -122,10 +128,8 @@ impl<C: Send + Sync + 'static> Hosted<C> {
         }
     }
 
-    /// The record that a run's last state is committed with; `None` for a run that did not fail, or that no message started.
-    pub(super) async fn dead_letter(&self, snapshot: &Snapshot) -> Result<Option<Outgoing>, RunError> {
-        let failed = matches!(snapshot.status, RunStatus::Errored | RunStatus::Dead | RunStatus::Stuck);
-        let (Some(source), true) = (&snapshot.source, failed) else { return Ok(None) };
+    /// The record that the last state of a run which failed is committed with.
+    pub(super) async fn dead_letter(&self, snapshot: &Snapshot, source: &Source) -> Result<Outgoing, RunError> {
         let letter = DeadLetter {
             topology: snapshot.topology.clone(),
             run: snapshot.run.clone(),
@@ -146,7 +150,7 @@ impl<C: Send + Sync + 'static> Hosted<C> {
         // One record for each time that the run ends in failure, however often its commit is tried.
         let id = format!("{}/{}/{}", snapshot.topology, snapshot.run, snapshot.epoch);
         let message = self.message(letter, id, snapshot.trace.as_ref());
-        Ok(Some(Outgoing { queue: self.dead_letter_queue(&source.queue)?, message }))
+        Ok(Outgoing { queue: self.dead_letter_queue(&source.queue)?, message })
     }
 
     /// The record of a message of which no run can be made.

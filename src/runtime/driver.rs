@@ -6,8 +6,8 @@
 //! and everything here is dropped.
 
 use super::{
-    body::{self, Stop},
-    claim::Held,
+    body::{self, Attempt, Desk, Stop},
+    claim::{Held, Stored},
     error::RunError,
     hosted::{Ended, Hosted, Live, Progress},
     message::{End, Msg, NotTaken, Reply},
@@ -17,7 +17,7 @@ use crate::{
         graph::NodeId,
         machine::{Effects, Event, RunMachine},
         retry::StopReason,
-        snapshot::{NodeStatus, Owner, Snapshot, Value},
+        snapshot::{NodeStatus, Owner, RunStatus, Snapshot, Value},
     },
     engine::{Expect, Key, Revision, StoreError},
     telemetry,
@@ -37,6 +37,8 @@ pub(super) struct Driver<C> {
     hosted: Arc<Hosted<C>>,
     myself: ActorRef<Msg>,
     machine: RunMachine,
+    run: Arc<str>,
+    key: Key,
     revision: Revision,
     /// Who we are, and in which epoch.
     claim: (Owner, u64),
@@ -73,12 +75,13 @@ struct Writing {
     batch: Batch,
     /// What is being written, to recognize it.
     bytes: Bytes,
-    snapshot: Arc<Snapshot>,
+    /// What it starts.
+    attempts: Vec<Attempt>,
 }
 
 impl<C: Send + Sync + 'static> Driver<C> {
     pub(super) fn new(hosted: Arc<Hosted<C>>, held: Held, progress: watch::Sender<Progress>, myself: ActorRef<Msg>) -> Self {
-        let Held { machine, revision, effects } = held;
+        let Held { machine, effects, stored: Stored { key, revision, .. } } = held;
         let snapshot = machine.snapshot();
         let span = telemetry::run_span(&snapshot.topology, &snapshot.run, snapshot.epoch, snapshot.trace.as_ref());
         let claim = (hosted.shared.worker.me().clone(), snapshot.epoch);
@@ -86,7 +89,9 @@ impl<C: Send + Sync + 'static> Driver<C> {
         Self {
             hosted,
             myself,
+            run: snapshot.run.as_str().into(),
             machine,
+            key,
             revision,
             claim,
             waiting: Batch { effects, ..Batch::default() },
@@ -104,8 +109,8 @@ impl<C: Send + Sync + 'static> Driver<C> {
     /// Acts on what the claim persisted.
     pub(super) fn begin(&mut self) {
         let effects = mem::take(&mut self.waiting.effects);
-        let snapshot = Arc::clone(&self.progress.borrow().snapshot);
-        self.perform(effects, &snapshot);
+        let attempts = self.attempts(&effects);
+        self.perform(effects, attempts);
         self.arm();
     }
 
@@ -186,11 +191,12 @@ impl<C: Send + Sync + 'static> Driver<C> {
                 return self.look_again_later();
             }
         };
-        let snapshot = Arc::new(self.machine.snapshot().clone());
-        self.writing = Some(Writing { batch, bytes: bytes.clone(), snapshot: Arc::clone(&snapshot) });
-        let (hosted, myself, revision) = (Arc::clone(&self.hosted), self.myself.clone(), self.revision);
+        let transition = self.hosted.transition(self.machine.snapshot(), bytes.clone());
+        let attempts = self.attempts(&batch.effects);
+        self.writing = Some(Writing { batch, bytes, attempts });
+        let (hosted, myself, key, revision) = (Arc::clone(&self.hosted), self.myself.clone(), self.key.clone(), self.revision);
         self.tasks.spawn(async move {
-            let write = hosted.write(&snapshot, bytes, Expect::At(revision));
+            let write = hosted.store_at(&key, transition, Expect::At(revision));
             // A crash here is a crash after the transition: whoever adopts the run finds it done.
             let _ = myself.cast(match AssertUnwindSafe(write).catch_unwind().await {
                 Ok(outcome) => Msg::Written(outcome),
@@ -215,20 +221,26 @@ impl<C: Send + Sync + 'static> Driver<C> {
 
     /// The batch under way is in the store: act on it.
     fn persisted(&mut self, revision: Revision) {
-        let Some(Writing { batch, snapshot, .. }) = self.writing.take() else { return };
+        let Some(Writing { batch, bytes, attempts }) = self.writing.take() else { return };
         self.backoff.reset();
         self.revision = revision;
-        self.progress.send_modify(|p| p.snapshot = Arc::clone(&snapshot));
+        self.progress.send_modify(|p| p.stored = bytes);
         let released = batch.events.iter().any(|r| r.event == Event::Released);
         batch.events.into_iter().for_each(|recorded| answer(recorded.reply, Ok(())));
-        self.perform(batch.effects, &snapshot);
+        self.perform(batch.effects, attempts);
         if released {
             self.end(Ended::Released);
         }
     }
 
+    /// What effects start, as the run is now: a body has to see what is stored with its attempt and nothing newer.
+    fn attempts(&self, effects: &Effects) -> Vec<Attempt> {
+        let (snapshot, graph) = (self.machine.snapshot(), &self.hosted.plan.graph);
+        effects.execute.iter().map(|attempt| Attempt::of(snapshot, graph, *attempt)).collect()
+    }
+
     /// Does what a persisted transition asks for.
-    fn perform(&mut self, effects: Effects, snapshot: &Arc<Snapshot>) {
+    fn perform(&mut self, effects: Effects, attempts: Vec<Attempt>) {
         for (node, attempt, reason) in effects.stop {
             if let Some(stop) = self.bodies.get(&(node, attempt)) {
                 stop.ask(reason);
@@ -236,30 +248,25 @@ impl<C: Send + Sync + 'static> Driver<C> {
         }
         if let Some(status) = effects.finished {
             tracing::debug!(parent: &self.span, %status, "the run is at rest");
-            self.keep_values_as_long_as(snapshot);
+            self.let_values_expire(status);
             return self.end(Ended::AtRest);
         }
         if self.releasing {
             // Committed as running, and never started: the release takes the attempts back.
             return;
         }
-        for (node, attempt) in effects.execute {
-            self.start(node, attempt, snapshot);
+        for attempt in attempts {
+            self.start(attempt);
         }
     }
 
-    fn start(&mut self, node: NodeId, attempt: u32, snapshot: &Arc<Snapshot>) {
-        let stop = Stop::new();
-        let span = telemetry::node_span(&self.span, &snapshot.nodes[node.index()].name, attempt);
-        let body =
-            body::run(Arc::clone(&self.hosted), self.myself.clone(), Arc::clone(snapshot), (node, attempt), stop.subscribe());
-        let myself = self.myself.clone();
-        let report = async move {
-            let end = body.await;
-            let _ = myself.cast(Msg::Ended(node, attempt, end));
-        };
-        self.tasks.spawn(report.instrument(span));
-        self.bodies.insert((node, attempt), stop);
+    fn start(&mut self, attempt: Attempt) {
+        let (node, number, stop) = (attempt.node, attempt.number, Stop::new());
+        let span = telemetry::node_span(&self.span, &self.hosted.plan.graph.node(node).name, number);
+        let (hosted, myself, run) = (Arc::clone(&self.hosted), self.myself.clone(), Arc::clone(&self.run));
+        let desk = Desk::new(hosted, myself, run, attempt, stop.subscribe());
+        self.tasks.spawn(body::run(desk).instrument(span));
+        self.bodies.insert((node, number), stop);
     }
 
     pub(super) async fn nudged(&mut self) {
@@ -274,7 +281,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
         if self.ended().is_some() {
             return;
         }
-        let record = match self.hosted.store().get(&self.key()).await {
+        let record = match self.hosted.store().get(&self.key).await {
             Ok(Some(entry)) => {
                 if self.writing.as_ref().is_some_and(|w| w.bytes == entry.value) {
                     // Our own write, whose acknowledgement was lost.
@@ -374,9 +381,10 @@ impl<C: Send + Sync + 'static> Driver<C> {
     }
 
     /// Large values expire with their run. A crash before this leaves them to whoever deletes the run.
-    fn keep_values_as_long_as(&mut self, snapshot: &Arc<Snapshot>) {
-        let Some(ttl) = self.hosted.kept_for(snapshot.status) else { return };
-        let stored = snapshot.values().filter(|v| matches!(v, Value::Stored(_))).cloned();
+    fn let_values_expire(&mut self, status: RunStatus) {
+        let Some(ttl) = self.hosted.kept_for(status) else { return };
+        // Nothing is applied to a run that has ended: these are the values that are stored.
+        let stored = self.machine.snapshot().values().filter(|v| matches!(v, Value::Stored(_))).cloned();
         let stored: Vec<_> = stored.collect();
         if stored.is_empty() {
             return;
@@ -407,10 +415,6 @@ impl<C: Send + Sync + 'static> Driver<C> {
     /// Takes the run off the list of those that live here.
     pub(super) fn leave(&self) {
         self.hosted.leave(&self.machine.snapshot().run, self.myself.get_id());
-    }
-
-    fn key(&self) -> Key {
-        self.hosted.key(&self.machine.snapshot().run).expect("the run was claimed by this key")
     }
 }
 

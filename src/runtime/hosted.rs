@@ -9,11 +9,12 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    core::{machine::Plan, snapshot::Snapshot},
+    core::{graph::NodeId, machine::Plan, snapshot::Snapshot},
     engine::{Key, Space, Store},
     time::Clock,
     topology::definition::Definition,
 };
+use bytes::Bytes;
 use ractor::ActorRef;
 use std::{
     collections::HashMap,
@@ -54,6 +55,8 @@ pub(super) struct Hosted<C> {
     pub(super) nudges: Key,
     live: Mutex<HashMap<String, Live>>,
     pub(super) turns: Turns,
+    /// What the topology and its nodes are called in the contexts of bodies.
+    names: (Arc<str>, Vec<Arc<str>>),
 }
 
 /// A run that lives here.
@@ -64,10 +67,17 @@ pub(super) struct Live {
 }
 
 /// What a run's actor last persisted, and how it ended.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Progress {
-    pub(super) snapshot: Arc<Snapshot>,
+    /// The snapshot as it was stored: few look at it, and they decode it.
+    pub(super) stored: Bytes,
     pub(super) ended: Option<Ended>,
+}
+
+impl Progress {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot::decode(self.stored.clone()).expect("a snapshot decodes from what it was encoded to")
+    }
 }
 
 /// Why a run's actor is done. The run's own state is in the store, whatever the actor's end.
@@ -99,7 +109,21 @@ impl<C: Send + Sync + 'static> Hosted<C> {
         };
         let outputs = Outputs::new(Arc::clone(shared.space.store()), key("out"), shared.options.inline_limit);
         let (runs, nudges) = (key("run"), key("nudge"));
-        Self { shared, definition, plan, app, options, outputs, runs, nudges, live: Mutex::default(), turns: Turns::default() }
+        let nodes = definition.graph.nodes().map(|(_, node)| node.name.as_str().into());
+        let names = (definition.graph.name().into(), nodes.collect());
+        Self {
+            shared,
+            definition,
+            plan,
+            app,
+            options,
+            outputs,
+            runs,
+            nudges,
+            live: Mutex::default(),
+            turns: Turns::default(),
+            names,
+        }
     }
 
     pub(super) fn store(&self) -> &Arc<dyn Store> {
@@ -108,6 +132,12 @@ impl<C: Send + Sync + 'static> Hosted<C> {
 
     pub(super) fn clock(&self) -> &Clock {
         self.shared.space.clock()
+    }
+
+    /// Names the topology and one of its nodes.
+    pub(super) fn names_of(&self, node: NodeId) -> (Arc<str>, Arc<str>) {
+        let (topology, nodes) = &self.names;
+        (Arc::clone(topology), Arc::clone(&nodes[node.index()]))
     }
 
     /// Finds the actor of a run that lives here.

@@ -291,7 +291,7 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> Clerk<I, O, C> {
                 let digest = new.input_digest;
                 let claimed = hosted.claim_in_place(&id, Ask::Create(new.into(), OnDuplicate::Attach)).await?;
                 match &claimed {
-                    Claimed::Here(live) if live.progress.borrow().snapshot.input_digest != digest => {
+                    Claimed::Here(live) if live.progress.borrow().snapshot().input_digest != digest => {
                         Err(RunError::InputConflict(id.clone()))
                     }
                     _ => Ok(claimed),

@@ -66,6 +66,21 @@ impl Outputs {
         if digest(&bytes) == stored.sha256 { Ok(bytes.freeze()) } else { Err(lost()) }
     }
 
+    /// Reads several, and leaves a gap where there is none.
+    pub(super) async fn fetch_all<V: std::borrow::Borrow<Value>>(
+        &self,
+        values: &[Option<V>],
+    ) -> Result<Vec<Option<Bytes>>, RunError> {
+        let mut fetched = Vec::with_capacity(values.len());
+        for value in values {
+            fetched.push(match value {
+                Some(value) => Some(self.fetch(value.borrow()).await?),
+                None => None,
+            });
+        }
+        Ok(fetched)
+    }
+
     /// Lets a value that is out of line expire together with its run.
     pub(super) async fn expire(&self, value: &Value, ttl: Duration) -> Result<(), RunError> {
         let Value::Stored(stored) = value else { return Ok(()) };

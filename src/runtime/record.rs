@@ -1,8 +1,8 @@
 //! Snapshots in the store: where they are, how they are read, and the one write that a transition is.
 
-use super::{RunError, hosted::Hosted};
+use super::{RunError, dead_letter, hosted::Hosted};
 use crate::{
-    core::snapshot::{RunStatus, Snapshot, Value},
+    core::snapshot::{RunStatus, Snapshot, Source, Value},
     engine::{Commit, Entry, Expect, Key, KeyInfo, PutOptions, Revision, StoreError},
 };
 use bytes::Bytes;
@@ -18,6 +18,15 @@ pub(super) struct Record {
     pub(super) revision: Revision,
 }
 
+/// A snapshot on its way to the store, apart from the machine, which goes on meanwhile.
+#[derive(Debug)]
+pub(super) struct Transition {
+    bytes: Bytes,
+    options: PutOptions,
+    /// The state of a run whose failure is to be recorded along with it, and the message that it is recorded for.
+    failed: Option<Box<(Snapshot, Source)>>,
+}
+
 /// What a key's label tells of its run without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Label {
@@ -28,7 +37,7 @@ pub(super) struct Label {
 impl Label {
     fn of(snapshot: &Snapshot) -> String {
         match &snapshot.owner {
-            Some(owner) => format!("{}.{}", snapshot.status, owner.worker),
+            Some(owner) => [snapshot.status.name(), ".", &owner.worker].concat(),
             None => snapshot.status.name().to_owned(),
         }
     }
@@ -63,27 +72,50 @@ impl<C: Send + Sync + 'static> Hosted<C> {
         Ok(Record { snapshot, revision: entry.revision })
     }
 
-    /// Writes a snapshot: one put, or one commit when a record of failure leaves with it.
-    ///
-    /// A crash before this returns leaves the run as it was or as it is now, and whoever adopts it goes on from there.
+    /// Writes a snapshot.
     pub(super) async fn write(&self, snapshot: &Snapshot, bytes: Bytes, expect: Expect) -> Result<Revision, RunError> {
-        let key = self.key(&snapshot.run)?;
+        self.store_at(&self.key(&snapshot.run)?, self.transition(snapshot, bytes), expect).await
+    }
+
+    /// Prepares to write a snapshot.
+    pub(super) fn transition(&self, snapshot: &Snapshot, bytes: Bytes) -> Transition {
         let mut options = PutOptions::default().label(Label::of(snapshot));
         if let Some(ttl) = self.kept_for(snapshot.status) {
             options = options.ttl(ttl);
         }
-        let Some(letter) = self.dead_letter(snapshot).await? else {
-            return Ok(self.store().put(&key, bytes, expect, options).await?);
+        let failed = dead_letter::due(snapshot).map(|source| Box::new((snapshot.clone(), source.clone())));
+        Transition { bytes, options, failed }
+    }
+
+    /// Stores a transition: one put, or one commit when a record of failure leaves with it.
+    ///
+    /// A crash before this returns leaves the run as it was or as it is now, and whoever adopts it goes on from there.
+    pub(super) async fn store_at(&self, key: &Key, transition: Transition, expect: Expect) -> Result<Revision, RunError> {
+        let Transition { bytes, options, failed } = transition;
+        let Some(failed) = failed else {
+            return Ok(self.store().put(key, bytes, expect, options).await?);
         };
+        // Few runs end so, and the others need not have room for it.
+        Box::pin(self.store_failure(key, (bytes, options), expect, *failed)).await
+    }
+
+    async fn store_failure(
+        &self,
+        key: &Key,
+        (bytes, options): (Bytes, PutOptions),
+        expect: Expect,
+        (failed, source): (Snapshot, Source),
+    ) -> Result<Revision, RunError> {
+        let letter = self.dead_letter(&failed, &source).await?;
         if self.store().capabilities().atomic_commit {
-            let commit = Commit::new().put(key, bytes, expect, options).send(letter.queue, letter.message);
+            let commit = Commit::new().put(key.clone(), bytes, expect, options).send(letter.queue, letter.message);
             let committed = self.store().commit(commit).await?;
             return Ok(*committed.revisions.first().expect("one revision for each write"));
         }
         // The slower road of older servers: the record first, so that a crash in between repeats it and never loses it.
         let queue = self.shared.space.queue(letter.queue.as_str(), crate::engine::QueueOptions::default()).await?;
         queue.publish(letter.message).await?;
-        Ok(self.store().put(&key, bytes, expect, options).await?)
+        Ok(self.store().put(key, bytes, expect, options).await?)
     }
 
     /// How long a run of this status is kept.

@@ -58,7 +58,8 @@ impl<I, O, C: Send + Sync + 'static> Run<I, O, C> {
         let snapshot = self.wait_for(|s| s.status.is_terminal()).await?;
         match snapshot.status {
             RunStatus::Completed => {
-                let values = body::values(&self.hosted, &snapshot, &self.hosted.definition.output).await?;
+                let values: Vec<_> = body::values(&snapshot, &self.hosted.definition.output).collect();
+                let values = self.hosted.outputs.fetch_all(&values).await?;
                 Ok(self.topology.decode_output(values)?)
             }
             RunStatus::Cancelled => Err(RunError::Cancelled {
@@ -81,7 +82,7 @@ impl<I, O, C: Send + Sync + 'static> Run<I, O, C> {
     /// [`RunError::NotFound`] when there is no such run any more.
     pub async fn snapshot(&self) -> Result<Arc<Snapshot>, RunError> {
         if let Some(live) = self.hosted.live(&self.id) {
-            return Ok(Arc::clone(&live.progress.borrow().snapshot));
+            return Ok(Arc::new(live.progress.borrow().snapshot()));
         }
         let record = self.hosted.load(&self.id).await?.ok_or_else(|| RunError::NotFound(self.id.to_string()))?;
         Ok(Arc::new(record.snapshot))
@@ -148,7 +149,7 @@ impl<C: Send + Sync + 'static> Follow<C> {
             match &mut self.from {
                 From::Nowhere => self.from = self.find().await?,
                 From::Actor(progress) => {
-                    let snapshot = Arc::clone(&progress.borrow_and_update().snapshot);
+                    let snapshot = Arc::new(progress.borrow_and_update().snapshot());
                     if self.is_news(&snapshot) {
                         return Ok(self.saw(snapshot));
                     }

@@ -320,7 +320,7 @@ impl<I: Payload, O, C: Send + Sync + 'static> Runs<I, O, C> {
     /// A start beside a live run of the id: the claim is made where no actor of this process is in its way.
     async fn replace_or_join(&self, id: &str, new: NewRun, policy: OnDuplicate) -> Result<Claimed, RunError> {
         if let Some(mut live) = self.hosted.live(id).filter(|live| !live.is_dead()) {
-            let snapshot = Arc::clone(&live.progress.borrow().snapshot);
+            let snapshot = live.progress.borrow().snapshot();
             match policy {
                 OnDuplicate::Reject => return Err(RunError::AlreadyExists { run: id.to_owned(), status: snapshot.status }),
                 OnDuplicate::Restart => {

@@ -91,7 +91,7 @@ impl RunMachine {
         };
         if status == RunStatus::Running {
             self.snapshot.status = status;
-            self.snapshot.owner = self.worker.clone();
+            self.snapshot.owner.clone_from(&self.worker);
         } else {
             self.finish(status, now, effects);
         }
