@@ -47,6 +47,7 @@ impl<C: Send + Sync + 'static> Actor for RunActor<C> {
             Msg::Ended(node, attempt, end) => driver.body_ended(node, attempt, end),
             Msg::Written(outcome) => driver.written(outcome).await,
             Msg::Broken(why) => return Err(why.into()),
+            Msg::GoOn => {}
             Msg::Nudged => driver.nudged().await,
             Msg::Due => driver.due(),
             Msg::LookAgain => driver.look_again().await,

@@ -45,6 +45,8 @@ pub(super) struct Driver<C> {
     /// Applied and not yet persisted.
     waiting: Batch,
     writing: Option<Writing>,
+    /// What waits is written once everybody who is ready has had a turn.
+    gathers: bool,
     bodies: HashMap<(NodeId, u32), Stop>,
     /// Bodies, the write and the timer; dropped with the actor, so nothing outlives it.
     tasks: JoinSet<()>,
@@ -96,6 +98,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
             claim,
             waiting: Batch { effects, ..Batch::default() },
             writing: None,
+            gathers: false,
             bodies: HashMap::new(),
             tasks: JoinSet::new(),
             timer: None,
@@ -173,15 +176,27 @@ impl<C: Send + Sync + 'static> Driver<C> {
         if self.releasing && idle && self.bodies.is_empty() {
             self.happened(Event::Released, None);
         }
+        if self.writes_soon() && !self.bodies.is_empty() && !mem::replace(&mut self.gathers, true) {
+            // Bodies that end together share a write: whoever is about to end has its turn first, and is heard before this.
+            tokio::task::yield_now().await;
+            let _ = self.myself.cast(Msg::GoOn);
+            return self.arm();
+        }
         self.write().await;
         self.arm();
     }
 
+    /// Whether there is something to write, and no write is under way.
+    fn writes_soon(&self) -> bool {
+        self.writing.is_none() && (!self.waiting.events.is_empty() || self.waiting.dirty)
+    }
+
     /// Starts to write what waits, unless a write is under way.
     async fn write(&mut self) {
-        if self.writing.is_some() || (self.waiting.events.is_empty() && !self.waiting.dirty) {
+        if !self.writes_soon() {
             return;
         }
+        self.gathers = false;
         let batch = mem::take(&mut self.waiting);
         let bytes = match self.hosted.encode(self.machine.snapshot_mut()).await {
             Ok(bytes) => bytes,

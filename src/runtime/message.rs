@@ -22,6 +22,8 @@ pub(super) enum Msg {
     Written(Result<Revision, RunError>),
     /// The write under way panicked: what the store has is all that is known.
     Broken(String),
+    /// Everybody who was ready has had a turn: write what came of it.
+    GoOn,
     /// Somebody may have left a note in the snapshot.
     Nudged,
     /// A deadline is due.
