@@ -193,6 +193,13 @@ impl Capabilities {
             engine: engine.into(),
         }
     }
+
+    /// Returns the options of a write that goes away after `ttl` where the engine can let it, and stays where it cannot.
+    #[must_use]
+    pub fn expiring(&self, ttl: Duration) -> PutOptions {
+        let options = PutOptions::default();
+        if self.ttl { options.ttl(ttl) } else { options }
+    }
 }
 
 /// One write of a [`Commit`].

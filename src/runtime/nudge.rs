@@ -4,7 +4,7 @@
 
 use super::{hosted::Hosted, message::Msg};
 use crate::{
-    engine::{Change, Expect, Key, PutOptions},
+    engine::{Change, Expect, Key},
     time::Backoff,
 };
 use bytes::Bytes;
@@ -17,8 +17,7 @@ const NUDGE_TTL: Duration = Duration::from_secs(60);
 impl<C: Send + Sync + 'static> Hosted<C> {
     /// Tells the owner of a run, wherever it is, to look at its snapshot.
     pub(super) async fn nudge(&self, run: &str) {
-        let options =
-            if self.store().capabilities().ttl { PutOptions::default().ttl(NUDGE_TTL) } else { PutOptions::default() };
+        let options = self.store().capabilities().expiring(NUDGE_TTL);
         let key = self.nudges.join(&Key::token(run));
         if let Err(error) = self.store().put(&key, Bytes::new(), Expect::Anything, options).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "a nudge was not sent");

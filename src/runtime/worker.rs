@@ -7,7 +7,7 @@
 use super::pb;
 use crate::{
     core::snapshot::Owner,
-    engine::{Change, Entry, Expect, Key, PutOptions, Revision, Space, StoreError},
+    engine::{Change, Entry, Expect, Key, Revision, Space, StoreError},
     time::{Backoff, Clock, Instant, unique},
 };
 use futures_util::StreamExt as _;
@@ -75,11 +75,7 @@ impl Worker {
             pid: std::process::id(),
         };
         // The TTL only collects the keys of workers that died long ago.
-        let options = if self.space.store().capabilities().ttl {
-            PutOptions::default().ttl((self.lease * 20).max(Duration::from_secs(60)))
-        } else {
-            PutOptions::default()
-        };
+        let options = self.space.store().capabilities().expiring((self.lease * 20).max(Duration::from_secs(60)));
         let value = beat.encode_to_vec().into();
         self.space.store().put(&self.key(&self.me.worker), value, Expect::Anything, options).await.map(drop)
     }
