@@ -3,7 +3,7 @@
 
 use anabranch::{
     engine::{
-        Commit, Engine, Expect, Key, Message, Name, OpenError, Prefix, PutOptions, QueueOptions, Space, StoreError,
+        Commit, Engine, Expect, Key, Message, Name, OpenError, PutOptions, QueueOptions, Scope, Space, StoreError,
         embedded::Embedded,
     },
     time::Clock,
@@ -429,7 +429,7 @@ async fn everything_is_there_when_a_file_is_opened_again() {
     let space = open(&path).await.unwrap();
     let entry = space.store().get(&key("k")).await.unwrap().unwrap();
     assert_eq!((entry.revision, &*entry.value, entry.label.as_deref()), (written, &b"v"[..], Some("l")));
-    assert_eq!(space.store().keys(&Prefix::ALL).await.unwrap().count().await, 1);
+    assert_eq!(space.store().keys(&Scope::All).await.unwrap().count().await, 1);
     let other = QueueOptions::default().max_in_flight(7);
     assert!(matches!(space.queue("jobs", other).await, Err(StoreError::Rejected(_))));
     let queue = space.queue("jobs", QueueOptions::default()).await.unwrap();

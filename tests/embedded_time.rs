@@ -3,7 +3,7 @@
 
 use anabranch::{
     engine::{
-        Change, Commit, Delivery, Engine, Expect, Key, Message, Name, Outgoing, Prefix, Pull, PutOptions, QueueOptions, Space,
+        Change, Commit, Delivery, Engine, Expect, Key, Message, Name, Outgoing, Pull, PutOptions, QueueOptions, Scope, Space,
         Timer,
     },
     testing::pass,
@@ -46,7 +46,7 @@ fn assert_passed(space: &Space, since: Timestamp, expected: Duration) {
 async fn a_key_expires_at_its_time() {
     let space = space().await;
     let start = space.clock().now();
-    let mut changes = space.store().watch(&Prefix::ALL).await.unwrap();
+    let mut changes = space.store().watch(&Scope::All).await.unwrap();
     let options = PutOptions::default().ttl(HOUR);
     let written = space.store().put(&key("k"), "1".into(), Expect::Absent, options).await.unwrap();
     loop {

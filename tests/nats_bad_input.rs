@@ -345,7 +345,7 @@ async fn what_is_larger_than_the_server_takes_is_refused_or_goes_in_parts() {
         let commit = commit.put(key("b"), large.into(), Expect::Absent, PutOptions::default());
         let committed = in_time("a commit", space.store().commit(commit)).await.map(|c| c.revisions[0]);
         assert!(too_large(&committed), "{committed:?}");
-        let mut keys = space.store().keys(&anabranch::engine::Prefix::ALL).await.unwrap();
+        let mut keys = space.store().keys(&anabranch::engine::Scope::All).await.unwrap();
         assert!(keys.next().await.is_none(), "all or nothing");
     }
     let gate = Gate::default();

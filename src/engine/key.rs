@@ -1,4 +1,4 @@
-//! Names inside a space: keys, prefixes, and the names of spaces and queues.
+//! Names inside a space: keys, scopes of keys, and the names of spaces and queues.
 //!
 //! The alphabet is JetStream's for every engine, so that a test on the embedded engine cannot pass with a key that NATS
 //! refuses. Text of any other kind goes through [`Key::token`], which is reversible.
@@ -117,10 +117,16 @@ impl Key {
         Self([&self.0, ".", token].concat().into_boxed_str())
     }
 
-    /// Returns the prefix that matches every key below this one: `run.orders` matches `run.orders.1`, not `run.orders2`.
+    /// Returns the scope of every key below this one: below `run.orders` is `run.orders.1`, and not `run.orders2`.
     #[must_use]
-    pub fn below(&self) -> Prefix {
-        Prefix(Some(self.clone()))
+    pub fn below(&self) -> Scope {
+        Scope::Below(self.clone())
+    }
+
+    /// Returns the scope of this key and no other.
+    #[must_use]
+    pub fn alone(&self) -> Scope {
+        Scope::Only(self.clone())
     }
 }
 
@@ -136,24 +142,26 @@ impl fmt::Debug for Key {
     }
 }
 
-/// All keys of a space, or all below one key.
+/// Some keys of a space.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Prefix(Option<Key>);
+pub enum Scope {
+    /// Every key.
+    All,
+    /// Every key below this one.
+    Below(Key),
+    /// This key.
+    Only(Key),
+}
 
-impl Prefix {
-    /// Matches every key.
-    pub const ALL: Self = Self(None);
-
-    /// Returns the key that all matches are below; `None` matches everything.
+impl Scope {
+    /// Tells whether `key` is in this scope.
     #[must_use]
-    pub fn key(&self) -> Option<&Key> {
-        self.0.as_ref()
-    }
-
-    /// Tells whether `key` is below this prefix.
-    #[must_use]
-    pub fn matches(&self, key: &str) -> bool {
-        self.0.as_ref().is_none_or(|p| key.strip_prefix(p.as_str()).is_some_and(|rest| rest.starts_with('.')))
+    pub fn has(&self, key: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Below(above) => key.strip_prefix(above.as_str()).is_some_and(|rest| rest.starts_with('.')),
+            Self::Only(one) => key == one.as_str(),
+        }
     }
 }
 
@@ -222,11 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_matches_whole_tokens_only() {
-        let prefix = Key::new("run.orders").unwrap().below();
-        assert!(prefix.matches("run.orders.1") && prefix.matches("run.orders.1.2"));
-        assert!(!prefix.matches("run.orders") && !prefix.matches("run.orders2.1"));
-        assert!(Prefix::ALL.matches("anything"));
+    fn a_scope_has_whole_tokens_only() {
+        let key = Key::new("run.orders").unwrap();
+        let (below, alone) = (key.below(), key.alone());
+        assert!(below.has("run.orders.1") && below.has("run.orders.1.2"));
+        assert!(!below.has("run.orders") && !below.has("run.orders2.1"));
+        assert!(alone.has("run.orders") && !alone.has("run.orders.1") && !alone.has("run.orders2"));
+        assert!(Scope::All.has("anything"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub mod nats;
 mod queue;
 mod store;
 
-pub use key::{Key, MAX_KEY_BYTES, Name, NameError, Prefix};
+pub use key::{Key, MAX_KEY_BYTES, Name, NameError, Scope};
 pub use queue::{Delivery, Headers, Message, Published, Pull, Queue, QueueOptions, Settle};
 pub use store::{
     Capabilities, Change, Check, Commit, Committed, Entry, Expect, KeyInfo, Outgoing, PutOptions, Rejection, Revision, Store,

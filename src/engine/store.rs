@@ -3,7 +3,7 @@
 //! What every engine promises is written at [`Store`] and held by the conformance suite (`testing::conformance`). The trait
 //! does not know runs, topologies or queues' consumers; whoever is above `engine` does not know which engine is below.
 
-use super::{Key, Message, Name, NameError, Prefix};
+use super::{Key, Message, Name, NameError, Scope};
 use crate::{error::BoxError, time::Timestamp};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -436,12 +436,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Does all of `commit`, or nothing.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
-    /// Lists the keys below a prefix, in no particular order, without reading their values.
+    /// Lists the keys of a scope, in no particular order, without reading their values.
     ///
     /// At least as new as what this store has read and written; what others write meanwhile may be in it or not.
-    async fn keys(&self, prefix: &Prefix) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError>;
+    async fn keys(&self, scope: &Scope) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError>;
 
-    /// Reports every key below a prefix, then [`Change::Synced`], then changes as they happen, for ever. Values may be
+    /// Reports every key of a scope, then [`Change::Synced`], then changes as they happen, for ever. Values may be
     /// coalesced: a slow reader sees a key's newest write, not each. Heals itself after the server was away.
-    async fn watch(&self, prefix: &Prefix) -> Result<BoxStream<'static, Change>, StoreError>;
+    async fn watch(&self, scope: &Scope) -> Result<BoxStream<'static, Change>, StoreError>;
 }

@@ -128,7 +128,7 @@ impl<I, O, C: Send + Sync + 'static> Run<I, O, C> {
     }
 }
 
-/// Following one run through its owners: its actor while it lives here, the store's watch otherwise.
+/// Following one run through its owners: its actor while it lives here, a watch of its key otherwise.
 struct Follow<C> {
     hosted: Arc<Hosted<C>>,
     id: Arc<str>,
@@ -140,14 +140,25 @@ struct Follow<C> {
 enum From {
     Nowhere,
     Actor(tokio::sync::watch::Receiver<super::hosted::Progress>),
-    Store(stream::BoxStream<'static, Change>),
+    Store {
+        changes: stream::BoxStream<'static, Change>,
+        /// Whether the run was there since the watch began, or began anew.
+        there: bool,
+    },
 }
 
 impl<C: Send + Sync + 'static> Follow<C> {
     async fn next(&mut self) -> Result<Arc<Snapshot>, RunError> {
         loop {
             match &mut self.from {
-                From::Nowhere => self.from = self.find().await?,
+                From::Nowhere => match self.hosted.live(&self.id) {
+                    Some(live) => self.from = From::Actor(live.progress),
+                    // Most that nobody has are at rest, and then there is nothing to watch.
+                    None => match self.look().await? {
+                        rests if rests.status.is_terminal() && self.is_news(&rests) => return Ok(self.saw(rests)),
+                        _ => self.watch().await?,
+                    },
+                },
                 From::Actor(progress) => {
                     let snapshot = Arc::new(progress.borrow_and_update().snapshot());
                     if self.is_news(&snapshot) {
@@ -157,48 +168,43 @@ impl<C: Send + Sync + 'static> Follow<C> {
                     let ended = progress.borrow().ended.is_some();
                     if ended || progress.changed().await.is_err() {
                         // At rest, or driven by somebody else: the store tells.
-                        self.from = self.watch().await?;
+                        self.watch().await?;
                     }
                 }
-                From::Store(changes) => {
-                    let key = self.hosted.key(&self.id)?;
-                    match changes.next().await {
-                        Some(Change::Put(entry)) if entry.key == key => {
-                            let record = self.hosted.decode(&self.id, entry)?;
-                            let snapshot = Arc::new(record.snapshot);
-                            if self.is_news(&snapshot) {
-                                return Ok(self.saw(snapshot));
-                            }
-                        }
-                        Some(Change::Deleted(gone, _) | Change::Expired(gone, _)) if gone == key => {
-                            return Err(RunError::NotFound(self.id.to_string()));
-                        }
-                        Some(_) => {}
-                        None => {
-                            self.hosted.clock().sleep(Duration::from_millis(100)).await;
-                            self.from = From::Nowhere;
+                From::Store { changes, there } => match changes.next().await {
+                    Some(Change::Put(entry)) => {
+                        *there = true;
+                        let record = self.hosted.decode(&self.id, entry)?;
+                        let snapshot = Arc::new(record.snapshot);
+                        if self.is_news(&snapshot) {
+                            return Ok(self.saw(snapshot));
                         }
                     }
-                }
+                    // What serves the watch may be behind: the store itself is asked, and its answer is to come here, too.
+                    Some(Change::Synced) if !*there => drop(self.look().await?),
+                    Some(Change::Synced) => {}
+                    Some(Change::Deleted(..) | Change::Expired(..)) => return Err(RunError::NotFound(self.id.to_string())),
+                    Some(Change::Resynced) => *there = false,
+                    None => {
+                        self.hosted.clock().sleep(Duration::from_millis(100)).await;
+                        self.from = From::Nowhere;
+                    }
+                },
             }
         }
     }
 
-    async fn find(&mut self) -> Result<From, RunError> {
-        if let Some(live) = self.hosted.live(&self.id) {
-            return Ok(From::Actor(live.progress));
-        }
-        self.watch().await
+    /// Reads the run; one that is not there is told at once rather than waited for.
+    async fn look(&mut self) -> Result<Arc<Snapshot>, RunError> {
+        let record = self.hosted.load(&self.id).await?.ok_or_else(|| RunError::NotFound(self.id.to_string()))?;
+        Ok(Arc::new(record.snapshot))
     }
 
-    /// Watches the store; a run that is not there is told at once rather than waited for.
-    async fn watch(&mut self) -> Result<From, RunError> {
-        // Watched first, read then: what happens in between is in the watch.
-        let changes = self.hosted.store().watch(&self.hosted.runs.below()).await?;
-        if self.hosted.load(&self.id).await?.is_none() {
-            return Err(RunError::NotFound(self.id.to_string()));
-        }
-        Ok(From::Store(changes))
+    /// Watches the run's key and no other: what it costs to follow a run does not depend on how many there are.
+    async fn watch(&mut self) -> Result<(), RunError> {
+        let changes = self.hosted.store().watch(&self.hosted.key(&self.id)?.alone()).await?;
+        self.from = From::Store { changes, there: false };
+        Ok(())
     }
 
     fn is_news(&self, snapshot: &Snapshot) -> bool {

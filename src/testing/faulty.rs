@@ -7,7 +7,7 @@
 
 use crate::{
     engine::{
-        Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, Prefix, PutOptions, Revision, Space, Store,
+        Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, PutOptions, Revision, Scope, Space, Store,
         StoreError,
     },
     time::Clock,
@@ -52,7 +52,7 @@ impl Op {
 pub struct Call<'a> {
     /// What it asks for.
     pub op: Op,
-    /// The keys that it is about; for `keys` and `watch` there are none.
+    /// The keys that it is about; for `keys` and `watch` there are none, unless their scope is one key.
     pub keys: Vec<&'a Key>,
 }
 
@@ -299,13 +299,20 @@ impl Store for FaultyStore {
         after(fault, self.inner.commit(commit).await).await
     }
 
-    async fn keys(&self, prefix: &Prefix) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError> {
-        let fault = self.meet(Op::Keys, Vec::new()).await?;
-        after(fault, self.inner.keys(prefix).await).await
+    async fn keys(&self, scope: &Scope) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError> {
+        let fault = self.meet(Op::Keys, only(scope)).await?;
+        after(fault, self.inner.keys(scope).await).await
     }
 
-    async fn watch(&self, prefix: &Prefix) -> Result<BoxStream<'static, Change>, StoreError> {
-        let fault = self.meet(Op::Watch, Vec::new()).await?;
-        after(fault, self.inner.watch(prefix).await).await
+    async fn watch(&self, scope: &Scope) -> Result<BoxStream<'static, Change>, StoreError> {
+        let fault = self.meet(Op::Watch, only(scope)).await?;
+        after(fault, self.inner.watch(scope).await).await
+    }
+}
+
+fn only(scope: &Scope) -> Vec<&Key> {
+    match scope {
+        Scope::Only(key) => vec![key],
+        Scope::All | Scope::Below(_) => Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::kit::*;
 use anabranch::{
-    engine::{Change, Engine, Expect, Prefix, StoreError},
+    engine::{Change, Engine, Expect, Scope, StoreError},
     testing::server::{NatsCluster, NatsServer, ServerOptions},
 };
 use futures_util::{StreamExt as _, future::join_all};
@@ -32,7 +32,7 @@ async fn a_foreign_kv_client_reads_our_values_and_its_write_is_an_ordinary_confl
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ttl_survives_creating_a_key_over_its_tombstone() {
     let space = space(&NatsServer::shared().await.url(), "").await;
-    let mut changes = space.store().watch(&Prefix::ALL).await.unwrap();
+    let mut changes = space.store().watch(&Scope::All).await.unwrap();
     let short = || plain().ttl(Duration::from_secs(1));
     for _ in 0..2 {
         // Over nothing, over the marker of the expiry, and over the tombstone of the delete.
@@ -65,7 +65,7 @@ async fn a_write_that_cannot_be_resolved_is_unknown_and_its_ghost_applies_at_mos
     let (ours, other) = (space(&server.url(), "timeout=400ms").await, Engine::open(&server.url()).await.unwrap());
     let other = other.space(ours.name().as_str()).await.unwrap();
     let first = put(&ours, "n", "0", Expect::Absent).await.unwrap();
-    let mut changes = other.store().watch(&Prefix::ALL).await.unwrap();
+    let mut changes = other.store().watch(&Scope::All).await.unwrap();
     until_put(&mut changes, "n", "0").await;
     server.pause().unwrap();
     let written = put(&ours, "n", "1", Expect::At(first)).await;
@@ -123,7 +123,7 @@ async fn a_cluster_that_loses_its_leader_counts_on() {
         }
     });
     let leader = leader.await;
-    let mut changes = space.store().watch(&Prefix::ALL).await.unwrap();
+    let mut changes = space.store().watch(&Scope::All).await.unwrap();
     until_put(&mut changes, "n", "1").await;
     let workers = join_all((0..3).map(|_| add(&space, "n", 10)));
     let kill = async {

@@ -2,7 +2,7 @@
 
 use super::kit::*;
 use anabranch::{
-    engine::{Change, Engine, Expect, Prefix},
+    engine::{Change, Engine, Expect, Scope},
     testing::server::NatsServer,
 };
 use std::time::Duration;
@@ -13,7 +13,7 @@ async fn a_watch_heals_after_the_server_was_killed_and_started_again() {
     let (ours, other) = (space(&server.url(), "").await, Engine::open(&server.url()).await.unwrap());
     let other = other.space(ours.name().as_str()).await.unwrap();
     put(&ours, "before", "1", Expect::Absent).await.unwrap();
-    let mut changes = ours.store().watch(&Prefix::ALL).await.unwrap();
+    let mut changes = ours.store().watch(&Scope::All).await.unwrap();
     assert!(matches!(next(&mut changes).await, Change::Put(_)));
     assert_eq!(next(&mut changes).await, Change::Synced);
     for round in ["2", "3"] {
@@ -28,7 +28,7 @@ async fn a_watch_heals_after_the_server_was_killed_and_started_again() {
 async fn a_watch_heals_after_the_server_was_paused() {
     let server = NatsServer::start().await.unwrap();
     let ours = space(&server.url(), "").await;
-    let mut changes = ours.store().watch(&Prefix::ALL).await.unwrap();
+    let mut changes = ours.store().watch(&Scope::All).await.unwrap();
     assert_eq!(next(&mut changes).await, Change::Synced);
     // Longer than a watch takes silence for life.
     server.fall_silent(Duration::from_secs(5)).unwrap().await.unwrap();
@@ -43,7 +43,7 @@ async fn a_watch_of_a_stream_that_was_made_anew_starts_over() {
     for n in ["1", "2", "3"] {
         put(&ours, n, n, Expect::Absent).await.unwrap();
     }
-    let mut changes = ours.store().watch(&Prefix::ALL).await.unwrap();
+    let mut changes = ours.store().watch(&Scope::All).await.unwrap();
     while next(&mut changes).await != Change::Synced {}
     client(&server.url()).await.delete_stream(format!("KV_{}", ours.name())).await.unwrap();
     let again = Engine::open(&server.url()).await.unwrap().space(ours.name().as_str()).await.unwrap();

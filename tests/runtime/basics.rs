@@ -1,12 +1,20 @@
 //! Starting, awaiting, joining.
 
-use crate::support::{Gate, Journal, diamond, gated, space, worker};
+use crate::{
+    kit::{faulty_worker, time_passes},
+    support::{Gate, Journal, diamond, gated, space, worker},
+};
 use anabranch::{
     Topology,
     core::snapshot::{NodeStatus, RunStatus},
     runtime::{OnDuplicate, RunError, StartOptions},
+    testing::faulty::Op,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_diamond_runs_each_node_once_and_returns_its_output() {
@@ -89,6 +97,37 @@ async fn another_worker_awaits_a_run_that_it_does_not_own() {
     gate.open();
     assert_eq!(attached.outcome().await.unwrap(), 5);
     assert_eq!(gate.finished(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn following_a_run_of_another_worker_looks_at_no_other_run() {
+    let space = space().await;
+    let gate = Gate::default();
+    let (owner, (guest, faulty)) = (worker(&space).await, faulty_worker(&space).await);
+    let mine = owner.host(gated(), gate.clone()).unwrap();
+    let theirs = guest.host(gated(), gate.clone()).unwrap();
+    for n in 0..10 {
+        mine.start(&format!("r{n}"), n).await.unwrap();
+        gate.entered().await;
+    }
+    let looked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&looked);
+    faulty.plan(move |call| {
+        if matches!(call.op, Op::Watch | Op::Keys) {
+            log.lock().unwrap().push(call.keys.iter().map(ToString::to_string).collect::<Vec<_>>());
+        }
+        None
+    });
+    let run = theirs.get("r7").await.unwrap();
+    let (outcome, ()) = tokio::join!(run.outcome(), async {
+        time_passes(&space, Duration::from_secs(1)).await;
+        gate.open();
+    });
+    assert_eq!(outcome.unwrap(), 7);
+    assert_eq!(*looked.lock().unwrap(), [["run.gated.r7"]], "one watch, of its key");
+    // One that has ended is read, and there is nothing to follow.
+    assert_eq!(theirs.get("r7").await.unwrap().outcome().await.unwrap(), 7);
+    assert_eq!(looked.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,8 +8,8 @@ use super::{
     values,
 };
 use crate::engine::{
-    Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, MAX_KEY_BYTES, Message, Name, NameError, Prefix,
-    PutOptions, Rejection, Revision, Store, StoreError, Timer, WriteOp,
+    Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, MAX_KEY_BYTES, Message, Name, NameError, PutOptions,
+    Rejection, Revision, Scope, Store, StoreError, Timer, WriteOp,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,9 +43,9 @@ impl EmbeddedStore {
         keys.iter().map(|key| values::read(&heads, &bodies, (self.space, key), now)).collect()
     }
 
-    fn list(&self, snapshot: &ReadTransaction, prefix: &Prefix) -> Result<Vec<KeyInfo>, StoreError> {
+    fn list(&self, snapshot: &ReadTransaction, scope: &Scope) -> Result<Vec<KeyInfo>, StoreError> {
         let heads = snapshot.open_table(HEADS).map_err(unreadable)?;
-        values::list(&heads, self.space, prefix, self.core.writer.clock.now())
+        values::list(&heads, self.space, scope, self.core.writer.clock.now())
     }
 
     fn check_value(&self, value: &Bytes, options: &PutOptions) -> Result<(), Rejection> {
@@ -127,17 +127,17 @@ impl Store for EmbeddedStore {
         self.core.writer.submit(move |batch| perform(batch, space, commit)).await
     }
 
-    async fn keys(&self, prefix: &Prefix) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError> {
-        let listed = self.list(&self.snapshot()?, prefix)?;
+    async fn keys(&self, scope: &Scope) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError> {
+        let listed = self.list(&self.snapshot()?, scope)?;
         Ok(stream::iter(listed).map(Ok).boxed())
     }
 
-    async fn watch(&self, prefix: &Prefix) -> Result<BoxStream<'static, Change>, StoreError> {
-        let subscription = self.core.outside.hub.subscribe(self.space, prefix.clone());
+    async fn watch(&self, scope: &Scope) -> Result<BoxStream<'static, Change>, StoreError> {
+        let subscription = self.core.outside.hub.subscribe(self.space, scope.clone());
         let snapshot = self.snapshot()?;
         let revisions = snapshot.open_table(REVISIONS).map_err(unreadable)?;
         let newest = revisions.get(self.space).map_err(unreadable)?.map_or(0, |revision| revision.value());
-        let keys: Vec<_> = self.list(&snapshot, prefix)?.into_iter().map(|info| info.key).collect();
+        let keys: Vec<_> = self.list(&snapshot, scope)?.into_iter().map(|info| info.key).collect();
         let state = self.read(&snapshot, &keys)?;
         Ok(subscription.start(state.into_iter().flatten().collect(), Revision::new(newest)))
     }

@@ -5,7 +5,7 @@
 
 use super::database::{Batch, Head, QueueId, SpaceId, unreadable};
 use crate::{
-    engine::{Change, Entry, Expect, Key, KeyInfo, Prefix, PutOptions, Revision, StoreError},
+    engine::{Change, Entry, Expect, Key, KeyInfo, PutOptions, Revision, Scope, StoreError},
     time::Timestamp,
 };
 use bytes::Bytes;
@@ -134,16 +134,21 @@ pub(super) fn read(
     Ok(Some(Entry::new(key.clone(), value, revision, label.map(Into::into), written_at)))
 }
 
-/// Lists the keys of a snapshot below a prefix, without their values.
+/// Lists the keys of a snapshot in a scope, without their values.
 pub(super) fn list(
     heads: &impl ReadableTable<(SpaceId, &'static str), Head>,
     space: SpaceId,
-    prefix: &Prefix,
+    scope: &Scope,
     now: Timestamp,
 ) -> Result<Vec<KeyInfo>, StoreError> {
-    // A slash is the byte after a dot: this is every key that starts with the prefix and a dot.
-    let (from, to) = prefix.key().map_or_else(Default::default, |key| (format!("{key}."), format!("{key}/")));
-    let end = if to.is_empty() { (space + 1, "") } else { (space, to.as_str()) };
+    let (from, to) = match scope {
+        Scope::All => (String::new(), None),
+        // A slash is the byte after a dot: this is every key that starts with this one and a dot.
+        Scope::Below(key) => (format!("{key}."), Some(format!("{key}/"))),
+        // The next text after this one.
+        Scope::Only(key) => (key.to_string(), Some(format!("{key}\0"))),
+    };
+    let end = to.as_deref().map_or((space + 1, ""), |to| (space, to));
     let mut listed = Vec::new();
     for row in heads.range((space, from.as_str())..end).map_err(unreadable)? {
         let (row, head) = row.map_err(unreadable)?;

@@ -1,11 +1,11 @@
-//! Watches: what a commit changed goes to every subscriber whose prefix matches.
+//! Watches: what a commit changed goes to every subscriber whose scope has it.
 //!
 //! A subscriber is registered before the snapshot is read, and drops what the snapshot already has by revision, so nothing is
 //! missed and nothing comes twice. What a slow reader has not taken is kept as the newest change of each key: memory is bounded
 //! by the number of keys, and the newest value is never lost.
 
 use super::{database::SpaceId, locked};
-use crate::engine::{Change, Entry, Key, Prefix, Revision};
+use crate::engine::{Change, Entry, Key, Revision, Scope};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -21,8 +21,8 @@ pub(super) struct Hub {
 
 impl Hub {
     /// Registers a subscriber, who sees every change that is published from now on.
-    pub(super) fn subscribe(self: &Arc<Self>, space: SpaceId, prefix: Prefix) -> Subscription {
-        let feed = Arc::new(Feed { space, prefix, state: Mutex::default() });
+    pub(super) fn subscribe(self: &Arc<Self>, space: SpaceId, scope: Scope) -> Subscription {
+        let feed = Arc::new(Feed { space, scope, state: Mutex::default() });
         locked(&self.feeds).push(Arc::clone(&feed));
         Subscription { feed, hub: Arc::clone(self) }
     }
@@ -60,7 +60,7 @@ impl Drop for Subscription {
 #[derive(Debug)]
 struct Feed {
     space: SpaceId,
-    prefix: Prefix,
+    scope: Scope,
     state: Mutex<State>,
 }
 
@@ -76,7 +76,7 @@ struct State {
 
 impl Feed {
     fn wants(&self, space: SpaceId, change: &Change) -> bool {
-        space == self.space && subject(change).is_some_and(|(key, _)| self.prefix.matches(key.as_str()))
+        space == self.space && subject(change).is_some_and(|(key, _)| self.scope.has(key.as_str()))
     }
 
     fn push<'a>(&self, changes: impl Iterator<Item = &'a Change>) {
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_reader_that_stands_still_costs_one_change_a_key() {
         let hub = Arc::new(Hub::default());
-        let mut changes = hub.subscribe(1, Prefix::ALL).start(Vec::new(), Revision::new(0));
+        let mut changes = hub.subscribe(1, Scope::All).start(Vec::new(), Revision::new(0));
         for revision in 1..=1000 {
             hub.publish(&[deleted(["a", "b"][usize::from(revision % 2 == 0)], revision)]);
         }
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn what_the_snapshot_has_does_not_come_twice() {
         let hub = Arc::new(Hub::default());
-        let subscription = hub.subscribe(1, Prefix::ALL);
+        let subscription = hub.subscribe(1, Scope::All);
         hub.publish(&[deleted("a", 1), deleted("b", 2), deleted("c", 3)]);
         let mut changes = subscription.start(Vec::new(), Revision::new(2));
         assert_eq!(taken(&mut changes), [Change::Synced, deleted("c", 3).1]);
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_dropped_watch_is_forgotten() {
         let hub = Arc::new(Hub::default());
-        let changes = hub.subscribe(1, Prefix::ALL).start(Vec::new(), Revision::new(0));
+        let changes = hub.subscribe(1, Scope::All).start(Vec::new(), Revision::new(0));
         assert_eq!(locked(&hub.feeds).len(), 1);
         drop(changes);
         assert!(locked(&hub.feeds).is_empty());

@@ -10,21 +10,20 @@ use super::{
     link::Patience,
     read::Found,
 };
-use crate::engine::{KeyInfo, Prefix, StoreError};
+use crate::engine::{KeyInfo, Scope, StoreError};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use std::{collections::VecDeque, sync::Arc};
 
 impl Core {
-    /// Lists the keys below a prefix.
+    /// Lists the keys of a scope.
     pub(super) async fn keys(
         self: &Arc<Self>,
-        prefix: &Prefix,
+        scope: &Scope,
     ) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError> {
-        let filter = self.names.below(prefix)?;
         let witness = if self.replicas > 1 { self.chains.witness() } else { None };
         let mut patience = self.link.patience();
         loop {
-            let mut listing = Listing::open(self, &filter, witness.as_ref()).await?;
+            let mut listing = Listing::open(self, scope, witness.as_ref()).await?;
             if listing.is_fresh().await? || self.is_gone(witness.as_ref(), &mut patience).await? {
                 return Ok(stream::unfold(listing, async |mut l| l.next().await.map(|info| (info, l))).boxed());
             }
@@ -51,17 +50,19 @@ struct Listing {
     /// The revision that has to be seen.
     awaited: u64,
     /// What is listed; the key that is listed along may be another one.
-    below: String,
+    scope: Scope,
 }
 
 impl Listing {
-    async fn open(core: &Arc<Core>, filter: &str, witness: Option<&(String, u64)>) -> Result<Self, StoreError> {
-        let below = filter.trim_end_matches('>').to_owned();
-        let along = witness.map(|(subject, _)| &**subject).filter(|subject| !subject.starts_with(&*below));
-        let filters: Vec<_> = [Some(filter), along].into_iter().flatten().collect();
+    async fn open(core: &Arc<Core>, scope: &Scope, witness: Option<&(String, u64)>) -> Result<Self, StoreError> {
+        let filter = core.names.keys(scope)?;
+        let listed = |subject: &str| core.names.key_of(subject).is_some_and(|key| scope.has(key.as_str()));
+        let along = witness.map(|(subject, _)| &**subject).filter(|subject| !listed(subject));
+        let filters: Vec<_> = [Some(&*filter), along].into_iter().flatten().collect();
         let feed = Feed::open(core, &filters, Start::State, true).await?;
         let awaited = witness.map_or(0, |(_, revision)| *revision);
-        let mut listing = Self { core: Arc::clone(core), feed: Some(feed), early: VecDeque::new(), awaited, below };
+        let mut listing =
+            Self { core: Arc::clone(core), feed: Some(feed), early: VecDeque::new(), awaited, scope: scope.clone() };
         listing.close_if(|feed| feed.pending == 0).await;
         Ok(listing)
     }
@@ -117,8 +118,7 @@ impl Listing {
     }
 
     fn info(&self, found: &Found) -> Option<KeyInfo> {
-        let listed = found.subject.starts_with(&*self.below) && found.gone().is_none();
-        let key = self.core.names.key_of(&found.subject).filter(|_| listed)?;
-        Some(KeyInfo::new(key, found.revision(), found.label()))
+        let key = self.core.names.key_of(&found.subject).filter(|key| self.scope.has(key.as_str()))?;
+        found.gone().is_none().then(|| KeyInfo::new(key, found.revision(), found.label()))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `=` marks what belongs to no queue: it is in no [`Name`], so no two names ever meet. Nothing here talks to a server.
 
-use crate::engine::{Key, MAX_KEY_BYTES, Name, NameError, Prefix};
+use crate::engine::{Key, MAX_KEY_BYTES, Name, NameError, Scope};
 use std::time::Duration;
 
 /// The write id of a message, and the chain of writes before it.
@@ -74,11 +74,12 @@ impl Names {
         Key::new(key).ok()
     }
 
-    /// The subjects of the keys below a prefix.
-    pub(super) fn below(&self, prefix: &Prefix) -> Result<String, NameError> {
-        match prefix.key() {
-            Some(key) => Ok(format!("{}.>", self.key(key)?)),
-            None => Ok(format!("$KV.{}.>", self.space)),
+    /// The subjects of the keys of a scope.
+    pub(super) fn keys(&self, scope: &Scope) -> Result<String, NameError> {
+        match scope {
+            Scope::All => Ok(format!("$KV.{}.>", self.space)),
+            Scope::Below(key) => Ok(format!("{}.>", self.key(key)?)),
+            Scope::Only(key) => self.key(key),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{core::Core, watch::Hubs};
 use crate::engine::{
-    Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, Prefix, PutOptions, Revision, Store, StoreError,
+    Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, PutOptions, Revision, Scope, Store, StoreError,
     Write, WriteOp,
 };
 use async_trait::async_trait;
@@ -67,11 +67,11 @@ impl Store for JetStore {
         self.core.commit(commit).await
     }
 
-    async fn keys(&self, prefix: &Prefix) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError> {
-        self.core.keys(prefix).await
+    async fn keys(&self, scope: &Scope) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError> {
+        self.core.keys(scope).await
     }
 
-    async fn watch(&self, prefix: &Prefix) -> Result<BoxStream<'static, Change>, StoreError> {
-        self.hubs.watch(&self.core, prefix)
+    async fn watch(&self, scope: &Scope) -> Result<BoxStream<'static, Change>, StoreError> {
+        self.hubs.watch(&self.core, scope)
     }
 }

@@ -1,6 +1,6 @@
-//! Watching keys: one feed a prefix and process, shared by every subscriber, that heals itself.
+//! Watching keys: one feed a scope and process, shared by every subscriber, that heals itself.
 //!
-//! A hub holds the current values below its prefix, so a new subscriber starts from memory, and ends when its last subscriber
+//! A hub holds the current values of its scope, so a new subscriber starts from memory, and ends when its last subscriber
 //! is dropped. When the feed ends, the hub continues after the last sequence that it has. Where that could miss something
 //! (the stream was made anew, lost its end, or was purged; or the hub was away so long that tombstones may have gone) it
 //! reads everything again, and says [`Change::Resynced`].
@@ -14,7 +14,7 @@ use super::{
     reader::Reader,
 };
 use crate::{
-    engine::{Change, Entry, Key, Prefix, StoreError},
+    engine::{Change, Entry, Key, Scope, StoreError},
     time::{Backoff, Instant},
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -27,9 +27,9 @@ use tokio::task::JoinHandle;
 
 /// The hubs of a store.
 #[derive(Debug, Default)]
-pub(super) struct Hubs(Mutex<HashMap<Prefix, Weak<Hub>>>);
+pub(super) struct Hubs(Mutex<HashMap<Scope, Weak<Hub>>>);
 
-/// What is known below one prefix.
+/// What is known of one scope.
 #[derive(Debug)]
 struct Hub {
     state: Arc<Mutex<State>>,
@@ -52,16 +52,16 @@ struct State {
 }
 
 impl Hubs {
-    /// Subscribes to a prefix.
-    pub(super) fn watch(&self, core: &Arc<Core>, prefix: &Prefix) -> Result<BoxStream<'static, Change>, StoreError> {
-        let filter = core.names.below(prefix)?;
+    /// Subscribes to a scope.
+    pub(super) fn watch(&self, core: &Arc<Core>, scope: &Scope) -> Result<BoxStream<'static, Change>, StoreError> {
+        let filter = core.names.keys(scope)?;
         let mut hubs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         hubs.retain(|_, hub| hub.strong_count() > 0);
-        let hub = hubs.get(prefix).and_then(Weak::upgrade).unwrap_or_else(|| {
+        let hub = hubs.get(scope).and_then(Weak::upgrade).unwrap_or_else(|| {
             let state = Arc::new(Mutex::new(State::default()));
             let task = follow(Arc::clone(core), filter, Arc::clone(&state));
             let hub = Arc::new(Hub { task: tokio::runtime::Handle::current().spawn(task), state });
-            hubs.insert(prefix.clone(), Arc::downgrade(&hub));
+            hubs.insert(scope.clone(), Arc::downgrade(&hub));
             hub
         });
         drop(hubs);

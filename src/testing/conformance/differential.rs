@@ -3,7 +3,7 @@
 //! Revisions differ between engines and are therefore remembered a side; outcomes, values, labels and listings are equal.
 
 use super::key;
-use crate::engine::{Commit, Expect, Key, KeyInfo, Prefix, PutOptions, Revision, Space, StoreError};
+use crate::engine::{Commit, Expect, Key, KeyInfo, PutOptions, Revision, Scope, Space, StoreError};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use std::collections::BTreeMap;
@@ -121,7 +121,7 @@ impl<'a> Side<'a> {
             }
             Action::List(name) => {
                 let mut listed: Vec<_> = Vec::new();
-                for prefix in [Prefix::ALL, key(name).below()] {
+                for prefix in [Scope::All, key(name).below()] {
                     let keys: Vec<KeyInfo> = store.keys(&prefix).await.unwrap().map(Result::unwrap).collect().await;
                     listed.extend(keys.into_iter().map(|info| (info.key, info.label)));
                 }

@@ -74,6 +74,7 @@ macro_rules! engine_conformance {
                     a_watch_reports_deletes
                     a_watch_reports_expiry
                     a_watch_matches_its_prefix_only
+                    a_watch_of_one_key_sees_no_other
                     a_watch_keeps_each_key_in_order
                     a_watch_that_starts_amid_writes_misses_nothing
                     a_slow_watch_ends_at_the_newest_value
@@ -178,7 +179,7 @@ pub async fn two_spaces_never_meet(engine: &Engine) {
     assert_eq!(text(&theirs, "same").await.as_deref(), Some("theirs"));
     assert!(all_keys(&ours).await.is_empty());
 
-    let mut changes = ours.store().watch(&crate::engine::Prefix::ALL).await.unwrap();
+    let mut changes = ours.store().watch(&crate::engine::Scope::All).await.unwrap();
     assert_eq!(next_change(&ours, &mut changes).await, Change::Synced);
     put(&theirs, "theirs", "alone", Expect::Absent).await.unwrap();
     put(&ours, "ours", "alone", Expect::Absent).await.unwrap();
@@ -231,7 +232,7 @@ async fn text(space: &Space, name: &str) -> Option<String> {
 }
 
 async fn all_keys(space: &Space) -> Vec<Key> {
-    let listed = space.store().keys(&crate::engine::Prefix::ALL).await.unwrap();
+    let listed = space.store().keys(&crate::engine::Scope::All).await.unwrap();
     let mut keys: Vec<_> = listed.map(|info| info.unwrap().key).collect().await;
     keys.sort();
     keys

@@ -4,7 +4,7 @@ use super::{
     PATIENCE, all_keys, assert_bad_name, assert_conflict, assert_invalid_option, assert_too_large, assert_unsupported, expired,
     key, put, read, text,
 };
-use crate::engine::{Commit, Expect, Key, KeyInfo, MAX_KEY_BYTES, Prefix, PutOptions, Revision, Space, StoreError};
+use crate::engine::{Commit, Expect, Key, KeyInfo, MAX_KEY_BYTES, PutOptions, Revision, Scope, Space, StoreError};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future::join_all};
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub async fn absent_holds_after_expiry(space: &Space) {
     if refuses_ttl(space).await {
         return;
     }
-    let mut changes = space.store().watch(&Prefix::ALL).await.unwrap();
+    let mut changes = space.store().watch(&Scope::All).await.unwrap();
     let first = space.store().put(&key("k"), "1".into(), Expect::Absent, ttl(1)).await.unwrap();
     assert_conflict(put(space, "k", "2", Expect::Absent).await);
     assert!(expired(space, &mut changes, "k").await >= first);
@@ -181,7 +181,7 @@ pub async fn a_ttl_belongs_to_one_write(space: &Space) {
     if refuses_ttl(space).await {
         return;
     }
-    let mut changes = space.store().watch(&Prefix::ALL).await.unwrap();
+    let mut changes = space.store().watch(&Scope::All).await.unwrap();
     let first = space.store().put(&key("k"), "1".into(), Expect::Absent, ttl(1)).await.unwrap();
     put(space, "k", "2", Expect::At(first)).await.unwrap();
     // A witness of later, so that the first TTL has run out by the time that this one has.
@@ -217,7 +217,7 @@ pub async fn keys_are_listed_with_revision_and_label(space: &Space) {
     let done = PutOptions::default().label("done");
     let first = space.store().put(&key("run.1"), "2".into(), Expect::Anything, done).await.unwrap();
     let second = put(space, "run.2", "1", Expect::Absent).await.unwrap();
-    let mut listed = list(space, &Prefix::ALL).await;
+    let mut listed = list(space, &Scope::All).await;
     listed.sort_by(|a, b| a.key.cmp(&b.key));
     assert_eq!(listed, [KeyInfo::new(key("run.1"), first, Some("done".into())), KeyInfo::new(key("run.2"), second, None)]);
 }
@@ -231,11 +231,13 @@ pub async fn keys_below_a_prefix_match_whole_tokens(space: &Space) {
     let mut listed: Vec<_> = list(space, &key("run.orders").below()).await.into_iter().map(|info| info.key).collect();
     listed.sort();
     assert_eq!(listed, [key("run.orders.1"), key("run.orders.2.deep")]);
-    assert_eq!(list(space, &Prefix::ALL).await.len(), 7);
+    assert_eq!(list(space, &Scope::All).await.len(), 7);
+    let one: Vec<_> = list(space, &key("run.orders").alone()).await.into_iter().map(|info| info.key).collect();
+    assert_eq!(one, [key("run.orders")]);
     assert!(list(space, &key("nothing").below()).await.is_empty());
 }
 
-async fn list(space: &Space, prefix: &Prefix) -> Vec<KeyInfo> {
+async fn list(space: &Space, prefix: &Scope) -> Vec<KeyInfo> {
     space.store().keys(prefix).await.unwrap().map(Result::unwrap).collect().await
 }
 

@@ -1,7 +1,7 @@
 //! Cases of watches: the state, then `Synced`, then changes, without a gap.
 
 use super::{PATIENCE, expired, key, next_change, put};
-use crate::engine::{Change, Expect, Prefix, PutOptions, Space};
+use crate::engine::{Change, Expect, PutOptions, Scope, Space};
 use futures_util::stream::BoxStream;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub async fn a_watch_reports_values_then_synced_then_changes(space: &Space) {
     let first = put(space, "a", "1", Expect::Absent).await.unwrap();
     let second = put(space, "b", "1", Expect::Absent).await.unwrap();
-    let mut changes = space.store().watch(&Prefix::ALL).await.unwrap();
+    let mut changes = space.store().watch(&Scope::All).await.unwrap();
     let mut state = BTreeMap::new();
     loop {
         match next_change(space, &mut changes).await {
@@ -39,7 +39,7 @@ pub async fn a_watch_of_nothing_is_synced(space: &Space) {
 
 /// A delete is reported with its own revision.
 pub async fn a_watch_reports_deletes(space: &Space) {
-    let mut changes = watch_synced(space, &Prefix::ALL).await;
+    let mut changes = watch_synced(space, &Scope::All).await;
     put(space, "k", "1", Expect::Absent).await.unwrap();
     assert!(matches!(next_change(space, &mut changes).await, Change::Put(_)));
     let deleted = space.store().delete(&key("k"), Expect::Anything).await.unwrap();
@@ -52,9 +52,9 @@ pub async fn a_watch_reports_expiry(space: &Space) {
         return;
     }
     let options = PutOptions::default().ttl(Duration::from_secs(1));
-    let mut early = space.store().watch(&Prefix::ALL).await.unwrap();
+    let mut early = space.store().watch(&Scope::All).await.unwrap();
     let written = space.store().put(&key("k"), "1".into(), Expect::Absent, options).await.unwrap();
-    let mut late = space.store().watch(&Prefix::ALL).await.unwrap();
+    let mut late = space.store().watch(&Scope::All).await.unwrap();
     let seen = expired(space, &mut early, "k").await;
     assert!(seen > written);
     assert_eq!(expired(space, &mut late, "k").await, seen);
@@ -79,9 +79,25 @@ pub async fn a_watch_matches_its_prefix_only(space: &Space) {
     }
 }
 
+/// A watch of one key tells what it is, and sees neither what is below it nor beside it.
+pub async fn a_watch_of_one_key_sees_no_other(space: &Space) {
+    for name in ["run", "run.a", "run.ab", "run.a.b"] {
+        put(space, name, "before", Expect::Absent).await.unwrap();
+    }
+    let mut changes = space.store().watch(&key("run.a").alone()).await.unwrap();
+    assert!(matches!(next_change(space, &mut changes).await, Change::Put(entry) if entry.key == key("run.a")));
+    assert_eq!(next_change(space, &mut changes).await, Change::Synced);
+    for name in ["run", "run.ab", "run.a.b", "run.a"] {
+        put(space, name, "after", Expect::Anything).await.unwrap();
+    }
+    assert!(matches!(next_change(space, &mut changes).await, Change::Put(entry) if entry.key == key("run.a")));
+    space.store().delete(&key("run.a"), Expect::Anything).await.unwrap();
+    assert!(matches!(next_change(space, &mut changes).await, Change::Deleted(gone, _) if gone == key("run.a")));
+}
+
 /// What is seen of one key only moves forward and ends at its newest write.
 pub async fn a_watch_keeps_each_key_in_order(space: &Space) {
-    let mut changes = watch_synced(space, &Prefix::ALL).await;
+    let mut changes = watch_synced(space, &Scope::All).await;
     let write = async { tokio::join!(count_up(space, "a", 40), count_up(space, "b", 40)) };
     let look = async {
         let mut last = BTreeMap::new();
@@ -101,7 +117,7 @@ pub async fn a_watch_keeps_each_key_in_order(space: &Space) {
 pub async fn a_watch_that_starts_amid_writes_misses_nothing(space: &Space) {
     let look = async {
         for _ in 0..8 {
-            let mut changes = space.store().watch(&Prefix::ALL).await.unwrap();
+            let mut changes = space.store().watch(&Scope::All).await.unwrap();
             until(space, &mut changes, "k", "60").await;
         }
     };
@@ -110,7 +126,7 @@ pub async fn a_watch_that_starts_amid_writes_misses_nothing(space: &Space) {
 
 /// A reader that stood still skips values, never the newest.
 pub async fn a_slow_watch_ends_at_the_newest_value(space: &Space) {
-    let mut changes = watch_synced(space, &Prefix::ALL).await;
+    let mut changes = watch_synced(space, &Scope::All).await;
     count_up(space, "k", 300).await;
     put(space, "last", "1", Expect::Absent).await.unwrap();
     until(space, &mut changes, "k", "300").await;
@@ -119,7 +135,7 @@ pub async fn a_slow_watch_ends_at_the_newest_value(space: &Space) {
 
 /// Watches do not take changes from each other.
 pub async fn two_watches_see_the_same(space: &Space) {
-    let (mut one, mut two) = (watch_synced(space, &Prefix::ALL).await, watch_synced(space, &Prefix::ALL).await);
+    let (mut one, mut two) = (watch_synced(space, &Scope::All).await, watch_synced(space, &Scope::All).await);
     count_up(space, "k", 5).await;
     until(space, &mut one, "k", "5").await;
     until(space, &mut two, "k", "5").await;
@@ -131,9 +147,9 @@ pub async fn two_watches_see_the_same(space: &Space) {
 
 /// A watch that was dropped takes nothing with it.
 pub async fn dropping_a_watch_leaves_the_others_alone(space: &Space) {
-    let mut stays = watch_synced(space, &Prefix::ALL).await;
+    let mut stays = watch_synced(space, &Scope::All).await;
     for round in 1..=3 {
-        let mut goes = space.store().watch(&Prefix::ALL).await.unwrap();
+        let mut goes = space.store().watch(&Scope::All).await.unwrap();
         next_change(space, &mut goes).await;
         drop(goes);
         put(space, "k", &round.to_string(), Expect::Anything).await.unwrap();
@@ -141,7 +157,7 @@ pub async fn dropping_a_watch_leaves_the_others_alone(space: &Space) {
     }
 }
 
-async fn watch_synced(space: &Space, prefix: &Prefix) -> BoxStream<'static, Change> {
+async fn watch_synced(space: &Space, prefix: &Scope) -> BoxStream<'static, Change> {
     let mut changes = space.store().watch(prefix).await.unwrap();
     assert_eq!(next_change(space, &mut changes).await, Change::Synced);
     changes
