@@ -9,7 +9,7 @@ use crate::time::nonce;
 use lru::LruCache;
 use std::{
     collections::VecDeque,
-    fmt::{self, Write as _},
+    fmt,
     num::NonZeroUsize,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -88,12 +88,16 @@ impl Chain {
 impl fmt::Display for Chain {
     /// Writes the header.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = |id: Option<WriteId>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        let mut text = id(self.own);
+        let id = |f: &mut fmt::Formatter<'_>, id: Option<WriteId>| match id {
+            Some(id) => write!(f, "{id}"),
+            None => f.write_str("-"),
+        };
+        id(f, self.own)?;
         for (revision, before) in &self.before {
-            write!(text, " {revision}:{}", id(*before))?;
+            write!(f, " {revision}:")?;
+            id(f, *before)?;
         }
-        f.write_str(&text)
+        Ok(())
     }
 }
 

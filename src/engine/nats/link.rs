@@ -186,12 +186,13 @@ impl Link {
             Unanswered::Lapse(lapse) => Fault::Lapse(lapse),
             Unanswered::Denied(text) => Fault::Api(ApiError::denied(text)),
         })?;
-        let mut json: Value = serde_json::from_slice(&answer.payload).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))?;
-        if let Some(error) = json.get_mut("error") {
-            let error = serde_json::from_value(error.take()).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))?;
-            return Err(Fault::Api(error));
+        // Read as what it is and not as any JSON first: this is on the way of every write.
+        let answer: Published = serde_json::from_slice(&answer.payload).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))?;
+        match (answer.error, answer.sequence) {
+            (Some(error), _) => Err(Fault::Api(error)),
+            (None, Some(sequence)) => Ok(PublishAck { sequence, duplicate: answer.duplicate }),
+            (None, None) => Err(Fault::Lapse(Lapse::Lost("the server answered neither yes nor no".into()))),
         }
-        serde_json::from_value(json).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))
     }
 
     /// Calls the JetStream API with something that may be repeated, until there is an answer or time runs out.
@@ -230,10 +231,18 @@ impl Link {
 
 /// What a stream answers to a message.
 #[derive(Debug, serde::Deserialize)]
-pub(super) struct PublishAck {
+struct Published {
+    error: Option<ApiError>,
     #[serde(rename = "seq")]
-    pub(super) sequence: u64,
+    sequence: Option<u64>,
     #[serde(default)]
+    duplicate: bool,
+}
+
+/// A message is stored.
+#[derive(Debug)]
+pub(super) struct PublishAck {
+    pub(super) sequence: u64,
     pub(super) duplicate: bool,
 }
 

@@ -24,7 +24,8 @@ impl JetStore {
 
     async fn write(&self, key: &Key, expect: Expect, op: WriteOp) -> Result<Revision, StoreError> {
         if self.core.shares_writes {
-            return self.core.write_shared(Write { key: key.clone(), expect, op }).await;
+            // Boxed, since a commit's future is large and every write's would be.
+            return Box::pin(self.core.write_shared(Write { key: key.clone(), expect, op })).await;
         }
         self.core.write(key, expect, &op).await
     }
