@@ -88,12 +88,14 @@ async fn add_one(space: &Space, name: &str) -> Result<(), StoreError> {
 
 /// Adds one to a counter so many times, and returns how often it is not known whether one was added.
 pub async fn add(space: &Space, name: &str, times: u64) -> u64 {
-    let mut unknown = 0;
-    for _ in 0..times {
+    let (mut tried, mut unknown) = (0, 0);
+    while tried < times {
         match add_one(space, name).await {
-            Ok(()) => {}
+            Ok(()) => tried += 1,
             // What cannot be told is said, and not guessed.
-            Err(StoreError::Unknown(_)) => unknown += 1,
+            Err(StoreError::Unknown(_)) => (tried, unknown) = (tried + 1, unknown + 1),
+            // Nothing was done.
+            Err(StoreError::Unavailable(_)) => {}
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -116,4 +118,19 @@ pub fn at_least(version: &str, minor: u64) -> bool {
 pub async fn while_paused<T>(server: &NatsServer, operation: impl Future<Output = T>) -> T {
     let silence = server.fall_silent(Duration::from_millis(1300)).unwrap();
     in_time("the operation", async { tokio::join!(operation, silence) }).await.0
+}
+
+/// The name of the node that leads a stream; nothing without a cluster.
+pub async fn leader(js: &jetstream::Context, stream: &str) -> String {
+    // A cluster that is still finding itself may leave a question without an answer, or have no leader.
+    let found = async {
+        loop {
+            let Ok(found) = js.get_stream(stream).await else { continue };
+            match &found.cached_info().cluster {
+                Some(cluster) if cluster.leader.is_none() => {}
+                cluster => return cluster.as_ref().and_then(|c| c.leader.clone()).unwrap_or_default(),
+            }
+        }
+    };
+    in_time("the leader", found).await
 }

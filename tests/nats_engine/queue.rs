@@ -3,7 +3,7 @@
 use super::kit::*;
 use anabranch::{
     engine::{Commit, Expect, Message, Name, QueueOptions, StoreError},
-    testing::server::NatsServer,
+    testing::server::{NatsCluster, NatsServer},
 };
 use futures_util::{StreamExt as _, future::join_all};
 use std::{collections::HashSet, num::NonZeroUsize, time::Duration};
@@ -125,15 +125,36 @@ async fn the_longest_window_of_a_spaces_queues_is_the_streams() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_message_arrives_whatever_is_swept_and_however_often_the_server_dies() {
-    const MESSAGES: usize = 600;
     let mut server = NatsServer::start().await.unwrap();
-    let space = space(&server.url(), "").await;
+    let url = server.url();
+    let kill = async |_: &str| {
+        server.kill();
+        server.restart().await.unwrap();
+    };
+    every_message_arrives(&url, 600, kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_message_arrives_whatever_is_swept_and_whichever_leader_dies() {
+    let mut cluster = NatsCluster::start().await.unwrap();
+    let url = cluster.url();
+    let kill = async |leader: &str| {
+        let node = cluster.node(leader);
+        node.kill();
+        node.restart().await.unwrap();
+    };
+    every_message_arrives(&url, 300, kill).await;
+}
+
+/// Has workers take messages from a queue of a space of its own, with trouble in between, until all are done and gone.
+async fn every_message_arrives(url: &str, messages: usize, mut trouble: impl AsyncFnMut(&str)) {
+    let space = space(url, "timeout=60s").await;
     let can_commit = space.store().capabilities().atomic_commit;
     let options = QueueOptions::default().ack_wait(Duration::from_secs(2));
     let queue = space.queue("work", options).await.unwrap();
     let work = Name::new("work").unwrap();
     let send = async {
-        for n in 0..MESSAGES {
+        for n in 0..messages {
             let message = || Message::new(n.to_string()).id(n.to_string());
             let published = async {
                 if can_commit && n % 3 == 0 {
@@ -164,19 +185,19 @@ async fn every_message_arrives_whatever_is_swept_and_however_often_the_server_di
         }
         pull.close().await;
     }));
+    let (js, stream) = (client(url).await, format!("KV_{}", space.name()));
     let trouble = async {
         let mut progress = done.subscribe();
         for kill in 1..=3 {
-            progress.wait_for(|done| done.len() >= kill * MESSAGES / 4).await.unwrap();
-            server.kill();
-            server.restart().await.unwrap();
+            progress.wait_for(|done| done.len() >= kill * messages / 4).await.unwrap();
+            trouble(&leader(&js, &stream).await).await;
         }
-        progress.wait_for(|done| done.len() == MESSAGES).await.unwrap();
+        progress.wait_for(|done| done.len() == messages).await.unwrap();
         // What was acknowledged is gone, and with it all that was stored of it.
-        let (js, stream) = (client(&server.url()).await, format!("KV_{}", space.name()));
         loop {
             let Ok(stream) = js.get_stream(&stream).await else { continue };
-            let mut subjects = stream.info_with_subjects(format!("{}.queue.work.>", space.name())).await.unwrap();
+            let subjects = stream.info_with_subjects(format!("{}.queue.work.>", space.name())).await;
+            let Ok(mut subjects) = subjects else { continue };
             if subjects.next().await.is_none() {
                 break;
             }

@@ -96,7 +96,7 @@ async fn increments_are_counted_exactly_once_while_the_server_is_paused_and_kill
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_on_a_replicated_stream_is_a_conflict_whatever_its_code() {
     let cluster = NatsCluster::start().await.unwrap();
-    let space = space(&cluster.url(), "timeout=60s").await;
+    let space = space(&cluster.url(), "timeout=15s").await;
     let unknown = in_time("the count", join_all((0..6).map(|_| add(&space, "n", 15)))).await;
     counted(&space, "n", 90, unknown.into_iter().sum()).await;
     let raced = join_all((0..12).map(|i| put(&space, "new", if i % 2 == 0 { "a" } else { "b" }, Expect::Absent))).await;
@@ -108,21 +108,10 @@ async fn a_conflict_on_a_replicated_stream_is_a_conflict_whatever_its_code() {
 async fn a_cluster_that_loses_its_leader_counts_on() {
     let mut cluster = NatsCluster::start().await.unwrap();
     let url = cluster.url();
-    let space = space(&url, "timeout=60s").await;
+    let space = space(&url, "timeout=15s").await;
     let mut unknown = add(&space, "n", 1).await;
     let stream = format!("KV_{}", space.name());
-    let js = client(&url).await;
-    // A cluster that is still finding itself may leave a question without an answer.
-    let leader = in_time("the leader", async {
-        loop {
-            let found = js.get_stream(&stream).await.ok();
-            let leader = found.and_then(|s| s.cached_info().cluster.as_ref().and_then(|c| c.leader.clone()));
-            if let Some(leader) = leader {
-                break leader;
-            }
-        }
-    });
-    let leader = leader.await;
+    let leader = leader(&client(&url).await, &stream).await;
     let mut changes = space.store().watch(&Scope::All).await.unwrap();
     until_put(&mut changes, "n", "1").await;
     let workers = join_all((0..3).map(|_| add(&space, "n", 10)));
