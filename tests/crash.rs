@@ -13,7 +13,7 @@ use anabranch::{
     core::snapshot::RunStatus,
     engine::{Delivery, Engine, Message, OpenError, Queue, QueueOptions, Space, StoreError},
     runtime::{RunError, Runs, Runtime, RuntimeOptions},
-    testing::server::NatsServer,
+    testing::{Dice, server::NatsServer},
     time::{Clock, nonce},
 };
 use futures_util::future::select_all;
@@ -46,22 +46,11 @@ const LEASE: Duration = Duration::from_secs(3);
 /// Turns a hang into a failure, and decides nothing else.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// `SplitMix64`, so that a seed says everything.
-struct Dice(u64);
-
-impl Dice {
-    fn fresh() -> Self {
-        let seed = std::env::var(SEED).map_or_else(|_| nonce(), |seed| seed.parse().unwrap());
-        eprintln!("repeat this with {SEED}={seed}");
-        Self(seed)
-    }
-
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % sides
-    }
+/// The dice of this test, which a seed repeats.
+fn dice() -> Dice {
+    let seed = std::env::var(SEED).map_or_else(|_| nonce(), |seed| seed.parse().unwrap());
+    eprintln!("repeat this with {SEED}={seed}");
+    Dice::new(seed)
 }
 
 /// Each line is `run node attempt`, written at the start of an attempt in one piece.
@@ -252,7 +241,7 @@ impl Place<'_> {
 async fn survives(mut place: Place<'_>, emptied: impl AsyncFnOnce(&Runs<u64, u64, Journal>, &dyn Queue)) {
     let scratch = tempfile::tempdir().unwrap();
     let journal = Journal(scratch.path().join("journal"));
-    place.work(&journal, &mut Dice::fresh()).await;
+    place.work(&journal, &mut dice()).await;
     let (space, queue) = open(&place.url).await;
     let runtime = Runtime::start(space).await.unwrap();
     let runs = runtime.host(topology(), journal.clone()).unwrap();

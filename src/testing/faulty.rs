@@ -10,6 +10,7 @@ use crate::{
         Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, PutOptions, Revision, Scope, Space, Store,
         StoreError,
     },
+    testing::Dice,
     time::Clock,
 };
 use async_trait::async_trait;
@@ -118,7 +119,7 @@ type Plan = Box<dyn FnMut(&Call<'_>) -> Option<Fault> + Send>;
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     clock: Clock,
-    dice: Mutex<Dice>,
+    trouble: Mutex<Trouble>,
     /// Which calls wait: none, those that write, or all.
     held: watch::Sender<Held>,
 }
@@ -130,8 +131,8 @@ enum Held {
     Everything,
 }
 
-struct Dice {
-    state: u64,
+struct Trouble {
+    dice: Dice,
     odds: Odds,
     plan: Option<Plan>,
 }
@@ -150,19 +151,19 @@ impl FaultyStore {
         Arc::new(Self {
             inner: Arc::clone(space.store()),
             clock: space.clock().clone(),
-            dice: Mutex::new(Dice { state: seed, odds: Odds::default(), plan: None }),
+            trouble: Mutex::new(Trouble { dice: Dice::new(seed), odds: Odds::default(), plan: None }),
             held: watch::Sender::new(Held::Nothing),
         })
     }
 
     /// Sets how often something goes wrong by chance.
     pub fn odds(&self, odds: Odds) {
-        self.dice().odds = odds;
+        self.trouble().odds = odds;
     }
 
     /// Decides about each call before chance does; replaces an earlier plan.
     pub fn plan(&self, plan: impl FnMut(&Call<'_>) -> Option<Fault> + Send + 'static) {
-        self.dice().plan = Some(Box::new(plan));
+        self.trouble().plan = Some(Box::new(plan));
     }
 
     /// Does the worst to the next call that is chosen, once; replaces an earlier plan.
@@ -173,10 +174,10 @@ impl FaultyStore {
 
     /// Behaves from now on: no plan, no chance, nothing held.
     pub fn behave(&self) {
-        let mut dice = self.dice();
-        dice.plan = None;
-        dice.odds = Odds::default();
-        drop(dice);
+        let mut trouble = self.trouble();
+        trouble.plan = None;
+        trouble.odds = Odds::default();
+        drop(trouble);
         self.resume();
     }
 
@@ -195,13 +196,13 @@ impl FaultyStore {
         self.held.send_replace(Held::Nothing);
     }
 
-    fn dice(&self) -> std::sync::MutexGuard<'_, Dice> {
-        self.dice.lock().unwrap_or_else(PoisonError::into_inner)
+    fn trouble(&self) -> std::sync::MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does to a call what happens before the store sees it; returns what is to happen afterwards.
     async fn meet(&self, op: Op, keys: Vec<&Key>) -> Result<Option<Fault>, StoreError> {
-        let fault = self.dice().fault(&Call { op, keys });
+        let fault = self.trouble().fault(&Call { op, keys });
         let mut held = self.held.subscribe();
         let goes = |held: &Held| *held == Held::Nothing || (*held == Held::Writes && !op.writes());
         // The sender is ours, so there is nobody else to close it.
@@ -237,13 +238,13 @@ async fn after<T>(fault: Option<Fault>, answer: Result<T, StoreError>) -> Result
     }
 }
 
-impl Dice {
+impl Trouble {
     fn fault(&mut self, call: &Call<'_>) -> Option<Fault> {
         if let Some(fault) = self.plan.as_mut().and_then(|plan| plan(call)) {
             return Some(fault);
         }
         let Odds { unknown, conflict, unavailable, latency } = self.odds;
-        let roll = u16::try_from(self.roll() % 1000).unwrap_or(0);
+        let roll = u16::try_from(self.dice.roll(1000)).unwrap_or(0);
         let (unknown, conflict) = if call.op.writes() { (unknown, conflict) } else { (0, 0) };
         if roll < unknown {
             Some(Fault::Unknown { applied: roll % 2 == 0 })
@@ -255,16 +256,8 @@ impl Dice {
             None
         } else {
             let most = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-            Some(Fault::Delay(Duration::from_micros(self.roll() % most)))
+            Some(Fault::Delay(Duration::from_micros(self.dice.roll(most))))
         }
-    }
-
-    /// `SplitMix64` (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-    fn roll(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
     }
 }
 

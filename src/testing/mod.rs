@@ -1,8 +1,10 @@
 //! What tests of this crate and of its users stand on: conformance suites, fault injection, virtual time, a real nats-server.
 
 pub mod conformance;
+mod dice;
 pub mod faulty;
 mod passage;
 pub mod server;
 
+pub use dice::Dice;
 pub use passage::pass;

@@ -12,7 +12,10 @@ use anabranch::{
     core::snapshot::{NodeStatus, RunStatus, Snapshot},
     engine::{Message, Queue, Space, Store},
     runtime::{Runs, Runtime, Supervisor},
-    testing::faulty::{FaultyStore, Odds},
+    testing::{
+        Dice,
+        faulty::{FaultyStore, Odds},
+    },
     topology::dynamic::{Dep, Values},
 };
 use serde_json::{Value, json};
@@ -23,19 +26,6 @@ use std::{
 };
 
 const RUNS: u64 = 40;
-
-/// `SplitMix64`, so that a seed says everything.
-#[derive(Clone)]
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-}
 
 /// A graph of work nodes: each returns one more than its dependencies' sum, or than the input.
 #[derive(Clone)]
@@ -139,7 +129,7 @@ impl World {
             .bytes()
             .chain(attempt.1.bytes())
             .fold(self.seed, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        Dice(hash.wrapping_add(u64::from(attempt.2)))
+        Dice::new(hash.wrapping_add(u64::from(attempt.2)))
     }
 
     /// Reads a run past all faults.
@@ -176,7 +166,7 @@ async fn hire(world: &World, shape: &Shape, queue: &Arc<dyn Queue>, dice: &mut D
 #[expect(clippy::print_stdout, reason = "shown when the test fails")]
 async fn chaos(seed: u64) {
     println!("seed {seed}");
-    let (space, mut dice) = (space().await, Dice(seed));
+    let (space, mut dice) = (space().await, Dice::new(seed));
     let world = World { seed, space: space.clone(), attempts: Arc::default(), violations: Arc::default() };
     let (shape, queue) = (Shape::of(&mut dice), queue(&space, "in").await);
     let mut workers = Vec::new();

@@ -3,7 +3,10 @@
 //! Revisions differ between engines and are therefore remembered a side; outcomes, values, labels and listings are equal.
 
 use super::key;
-use crate::engine::{Commit, Expect, Key, KeyInfo, PutOptions, Revision, Scope, Space, StoreError};
+use crate::{
+    engine::{Commit, Expect, Key, KeyInfo, PutOptions, Revision, Scope, Space, StoreError},
+    testing::Dice,
+};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use std::collections::BTreeMap;
@@ -17,7 +20,7 @@ const KEYS: [&str; 6] = ["a", "b", "a.b", "a.c", "a.b.c", "ab"];
 ///
 /// Panics when the two disagree, with the seed and the step.
 pub async fn differential(a: &Space, b: &Space, seed: u64) {
-    let mut random = SplitMix(seed);
+    let mut random = Dice::new(seed);
     let mut sides = [Side::of(a), Side::of(b)];
     for step in 0..STEPS {
         let action = Action::random(&mut random);
@@ -66,35 +69,35 @@ enum Outcome {
 }
 
 impl Action {
-    fn random(random: &mut SplitMix) -> Self {
-        match random.below(10) {
+    fn random(random: &mut Dice) -> Self {
+        match below(random, 10) {
             0..5 => {
-                let key = KEYS[random.below(KEYS.len())];
+                let key = KEYS[below(random, KEYS.len())];
                 Self::Write(vec![Part::random(random, key)])
             }
             5..7 => {
-                let (first, more) = (random.below(KEYS.len()), 1 + random.below(3));
+                let (first, more) = (below(random, KEYS.len()), 1 + below(random, 3));
                 Self::Write((0..=more).map(|i| Part::random(random, KEYS[(first + i) % KEYS.len()])).collect())
             }
-            7..9 => Self::Read((0..random.below(4)).map(|_| KEYS[random.below(KEYS.len())]).collect()),
-            _ => Self::List(KEYS[random.below(KEYS.len())]),
+            7..9 => Self::Read((0..below(random, 4)).map(|_| KEYS[below(random, KEYS.len())]).collect()),
+            _ => Self::List(KEYS[below(random, KEYS.len())]),
         }
     }
 }
 
 impl Part {
-    fn random(random: &mut SplitMix, key: &'static str) -> Self {
-        let expect = match random.below(8) {
+    fn random(random: &mut Dice, key: &'static str) -> Self {
+        let expect = match below(random, 8) {
             0..2 => Expectation::Anything,
             2..4 => Expectation::Absent,
             4..7 => Expectation::Newest,
             _ => Expectation::Stale,
         };
-        let value = (random.below(3) > 0).then(|| {
-            let label = [None, Some("running"), Some("done")][random.below(3)];
-            (Bytes::from(random.next().to_string()), label)
+        let value = (below(random, 3) > 0).then(|| {
+            let label = [None, Some("running"), Some("done")][below(random, 3)];
+            (Bytes::from(random.number().to_string()), label)
         });
-        Self { key, expect, value, check: random.below(8) == 0 }
+        Self { key, expect, value, check: below(random, 8) == 0 }
     }
 }
 
@@ -192,21 +195,7 @@ fn options(label: Option<&str>) -> PutOptions {
     label.map_or_else(PutOptions::default, |label| PutOptions::default().label(label))
 }
 
-/// A generator whose histories are the same for ever (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators",
-/// 2014).
-#[derive(Debug, Clone)]
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number from zero to below `end`, which is small.
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).expect("it is below a usize")
-    }
+/// A number from zero to below `end`, which is small.
+fn below(random: &mut Dice, end: usize) -> usize {
+    usize::try_from(random.roll(end as u64)).expect("it is below a usize")
 }
