@@ -23,11 +23,6 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    /// What the server says beside the request when the connection lacks a permission. Nothing was done.
-    pub(super) fn denied(description: String) -> Self {
-        Self { code: 403, err_code: 0, description }
-    }
-
     fn is(&self, codes: &[ErrorCode]) -> bool {
         codes.iter().any(|c| c.0 == self.err_code)
     }

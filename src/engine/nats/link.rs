@@ -40,19 +40,6 @@ pub(super) struct Link {
     asides: Asides,
 }
 
-/// How a request was not answered.
-enum Unanswered {
-    Lapse(Lapse),
-    /// The server said why: nothing was done.
-    Denied(String),
-}
-
-impl From<Lapse> for Unanswered {
-    fn from(lapse: Lapse) -> Self {
-        Self::Lapse(lapse)
-    }
-}
-
 impl Link {
     /// Connects, trying for as long as an operation may take.
     pub(super) async fn connect(options: &Options, role: &str, clock: Clock) -> Result<Self, StoreError> {
@@ -123,13 +110,6 @@ impl Link {
 
     /// Asks, and waits for the answer for one attempt.
     pub(super) async fn request(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, Lapse> {
-        self.ask(subject, headers, payload).await.map_err(|unanswered| match unanswered {
-            Unanswered::Lapse(lapse) => lapse,
-            Unanswered::Denied(text) => Lapse::Refused(text.into()),
-        })
-    }
-
-    async fn ask(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, Unanswered> {
         self.connected().await?;
         let denial = self.asides.denial(&subject);
         let request = Request::new().headers(headers).payload(payload).timeout(None);
@@ -137,21 +117,19 @@ impl Link {
             tokio::select! {
                 biased;
                 answer = self.client.send_request(subject, request) => Ok(answer),
-                text = denial => Err(Unanswered::Denied(text)),
+                text = denial => Err(Lapse::Refused(text.into())),
             }
         };
         match self.clock.timeout(self.attempt, answer).await {
             Some(Ok(Ok(answer))) => Ok(answer),
-            Some(Ok(Err(error))) => Err(Unanswered::Lapse(match error.kind() {
+            Some(Ok(Err(error))) => Err(match error.kind() {
                 RequestErrorKind::NoResponders => Lapse::Deaf,
                 RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => Lapse::Refused(error.into()),
                 _ => Lapse::Lost(error.into()),
-            })),
+            }),
             Some(Err(denied)) => Err(denied),
             // It may have been done: only the answer is denied.
-            None => Err(Unanswered::Lapse(Lapse::Lost(
-                self.asides.deaf().unwrap_or_else(|| "the server did not answer in time".into()).into(),
-            ))),
+            None => Err(Lapse::Lost(self.asides.deaf().unwrap_or_else(|| "the server did not answer in time".into()).into())),
         }
     }
 
@@ -182,10 +160,7 @@ impl Link {
 
     /// Publishes into a stream, and returns the stream's answer.
     pub(super) async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<PublishAck, Fault> {
-        let answer = self.ask(subject, headers, payload).await.map_err(|unanswered| match unanswered {
-            Unanswered::Lapse(lapse) => Fault::Lapse(lapse),
-            Unanswered::Denied(text) => Fault::Api(ApiError::denied(text)),
-        })?;
+        let answer = self.request(subject, headers, payload).await.map_err(Fault::Lapse)?;
         // Read as what it is and not as any JSON first: this is on the way of every write.
         let answer: Published = serde_json::from_slice(&answer.payload).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))?;
         match (answer.error, answer.sequence) {
@@ -204,7 +179,7 @@ impl Link {
     ) -> Result<Result<Value, ApiError>, StoreError> {
         let payload = Bytes::from(if body.is_null() { String::new() } else { body.to_string() });
         loop {
-            let lapse = match self.ask(format!("$JS.API.{verb}"), HeaderMap::new(), payload.clone()).await {
+            let lapse = match self.request(format!("$JS.API.{verb}"), HeaderMap::new(), payload.clone()).await {
                 Ok(answer) => {
                     let mut json: Value =
                         serde_json::from_slice(&answer.payload).map_err(|e| StoreError::Unavailable(e.into()))?;
@@ -216,11 +191,12 @@ impl Link {
                     }
                     continue;
                 }
-                Err(Unanswered::Denied(text)) => return Ok(Err(ApiError::denied(text))),
-                Err(Unanswered::Lapse(lapse)) => lapse,
+                // Whoever may not hear an answer is refused: what is asked here changes nothing if it is done twice.
+                Err(Lapse::Lost(source)) => self.asides.deaf().map_or(Lapse::Lost(source), |text| Lapse::Refused(text.into())),
+                Err(lapse) => lapse,
             };
-            if let (Lapse::Lost(_), Some(text)) = (&lapse, self.asides.deaf()) {
-                return Ok(Err(ApiError::denied(text)));
+            if matches!(lapse, Lapse::Refused(_)) {
+                return Err(lapse.unavailable());
             }
             if !patience.pause().await {
                 return Err(lapse.unavailable());
