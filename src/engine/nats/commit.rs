@@ -73,7 +73,7 @@ impl Core {
 
     async fn leave(self: &Arc<Self>, plan: Plan) -> Result<Committed, StoreError> {
         let (parts, anchor) = plan.parts(self)?;
-        let (floor, patience) = (self.seen(), self.link.patience());
+        let (floor, patience) = (self.chains.seen(), self.link.patience());
         self.join(Sending { plan, parts, anchor, floor, patience, lost: false }).await
     }
 
@@ -99,7 +99,7 @@ impl Core {
         let mut revisions = Vec::with_capacity(sending.plan.commit.writes.len());
         for (sequence, part) in (first..).zip(sending.parts) {
             if let Some(chain) = part.chain {
-                self.wrote(&part.subject, sequence, chain);
+                self.chains.remember(&part.subject, sequence, chain);
                 revisions.push(Revision::new(sequence));
             }
         }

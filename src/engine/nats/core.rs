@@ -1,13 +1,6 @@
 //! What the parts of one space's store share: the connections, the names, and what was seen of the stream.
 
-use super::{
-    group::Groups,
-    ids::{Chain, Chains},
-    link::Link,
-    names::Names,
-    read::Found,
-    space::Opened,
-};
+use super::{group::Groups, ids::Chains, link::Link, names::Names, read::Found, space::Opened};
 use crate::engine::Capabilities;
 use std::sync::Arc;
 
@@ -29,25 +22,15 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new((link, feed): (Arc<Link>, Arc<Link>), names: Names, opened: Opened, shares_writes: bool) -> Self {
-        let Opened { replicas, capabilities } = opened;
+        let Opened { replicas, capabilities, .. } = opened;
         // A server without batches takes each write for itself.
         let shares_writes = shares_writes && capabilities.atomic_commit;
         let (chains, groups) = (Chains::default(), Groups::default());
         Self { link, feed, names, replicas, capabilities, shares_writes, chains, groups }
     }
 
-    /// The newest revision that this store has read or written; a read that is older would go back in time.
-    pub(super) fn seen(&self) -> u64 {
-        self.chains.seen()
-    }
-
     /// Remembers what was read.
     pub(super) fn saw(&self, found: &Found) {
-        self.wrote(&found.subject, found.sequence, found.chain());
-    }
-
-    /// Remembers what was written.
-    pub(super) fn wrote(&self, subject: &str, revision: u64, chain: Chain) {
-        self.chains.remember(subject, revision, chain);
+        self.chains.remember(&found.subject, found.sequence, found.chain());
     }
 }

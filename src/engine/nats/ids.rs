@@ -140,7 +140,7 @@ impl Chains {
         self.lock().heads.peek(subject).map_or(0, |(revision, _)| *revision)
     }
 
-    /// Returns the newest revision that was seen, or zero.
+    /// Returns the newest revision that this store has read or written, or zero; a read that is older would go back in time.
     pub(super) fn seen(&self) -> u64 {
         self.lock().newest.1
     }

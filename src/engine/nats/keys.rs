@@ -60,10 +60,11 @@ impl Listing {
         let along = witness.map(|(subject, _)| &**subject).filter(|subject| !listed(subject));
         let filters: Vec<_> = [Some(&*filter), along].into_iter().flatten().collect();
         let feed = Feed::open(core, &filters, Start::State, true).await?;
+        let left = feed.pending;
         let awaited = witness.map_or(0, |(_, revision)| *revision);
         let mut listing =
             Self { core: Arc::clone(core), feed: Some(feed), early: VecDeque::new(), awaited, scope: scope.clone() };
-        listing.close_if(|feed| feed.pending == 0).await;
+        listing.close_at_end(left).await;
         Ok(listing)
     }
 
@@ -98,7 +99,7 @@ impl Listing {
         let Some(feed) = &mut self.feed else { return Ok(None) };
         match feed.next().await {
             Step::Message(found, pending) => {
-                self.close_if(|_| pending == 0).await;
+                self.close_at_end(pending).await;
                 Ok(Some(found))
             }
             Step::Ended(reason) => {
@@ -109,8 +110,9 @@ impl Listing {
         }
     }
 
-    async fn close_if(&mut self, done: impl FnOnce(&Feed) -> bool) {
-        if self.feed.as_ref().is_some_and(done)
+    /// Ends the feed when nothing is left to come.
+    async fn close_at_end(&mut self, left: u64) {
+        if left == 0
             && let Some(feed) = self.feed.take()
         {
             feed.close().await;

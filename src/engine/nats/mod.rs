@@ -104,8 +104,8 @@ impl Backend for Nats {
     async fn queue(&self, space: &Name, name: &Name, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError> {
         queue::check(&options)?;
         let names = Names::new(&self.prefix, space);
-        space::open(&self.link, &names, self.shape).await?;
-        space::remember(&self.link, &names, options.dedupe_window).await?;
+        let opened = space::open(&self.link, &names, self.shape).await?;
+        space::remember(&self.link, &names, &opened, options.dedupe_window).await?;
         let links = (Arc::clone(&self.link), Arc::clone(&self.feed));
         Ok(JetQueue::open(links, names, name, options).await?)
     }

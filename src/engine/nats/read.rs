@@ -118,7 +118,7 @@ impl Core {
         subjects: &[String],
         patience: &mut Patience,
     ) -> Result<HashMap<String, Found>, StoreError> {
-        let token = self.seen();
+        let token = self.chains.seen();
         let mut page = PAGE;
         loop {
             match self.pages(subjects, page, token).await {

@@ -34,6 +34,8 @@ impl Shape {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) replicas: usize,
+    /// How long it remembers message ids, in nanoseconds.
+    window: u64,
     pub(super) capabilities: Capabilities,
 }
 
@@ -73,22 +75,30 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape) -> Result<Ope
     capabilities.max_value = link.max_value();
     capabilities.max_commit = MAX_COMMIT;
     let replicas = effective["num_replicas"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
-    Ok(Opened { replicas, capabilities })
+    Ok(Opened { replicas, window: window(effective), capabilities })
 }
 
 /// Makes a space remember message ids for at least `window`. The longest window of its queues holds for all of them, since the
 /// server has one a stream.
-pub(super) async fn remember(link: &Link, names: &Names, window: Duration) -> Result<(), StoreError> {
-    let (stream, wanted, mut patience) = (names.stream(), nanos(window.max(WINDOW)), link.patience());
-    let found = link.api(&format!("STREAM.INFO.{stream}"), &Value::Null, &mut patience).await?.map_err(refused)?;
-    if found["config"]["duplicate_window"].as_u64().unwrap_or(0) >= wanted {
+pub(super) async fn remember(link: &Link, names: &Names, opened: &Opened, wanted: Duration) -> Result<(), StoreError> {
+    let (stream, wanted, mut patience) = (names.stream(), nanos(wanted.max(WINDOW)), link.patience());
+    if opened.window >= wanted {
         return Ok(());
     }
+    // Read anew, since somebody else may be widening it.
+    let found = link.api(&format!("STREAM.INFO.{stream}"), &Value::Null, &mut patience).await?.map_err(refused)?;
     let mut config = found["config"].clone();
+    if window(&config) >= wanted {
+        return Ok(());
+    }
     config["duplicate_window"] = wanted.into();
     // Two that widen it at once may leave the shorter one; whoever opens the longer one next widens it again.
     link.api(&format!("STREAM.UPDATE.{stream}"), &config, &mut patience).await?.map_err(refused)?;
     Ok(())
+}
+
+fn window(config: &Value) -> u64 {
+    config["duplicate_window"].as_u64().unwrap_or(0)
 }
 
 /// Returns a stream as it is, and creates it when it is not there.

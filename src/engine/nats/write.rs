@@ -52,7 +52,7 @@ impl Core {
         self.check(op)?;
         let id = WriteId::fresh();
         let expected = first_expectation(expect);
-        let mut attempt = Attempt { subject: &subject, id, expect, expected, lost: false, floor: self.seen() };
+        let mut attempt = Attempt { subject: &subject, id, expect, expected, lost: false, floor: self.chains.seen() };
         let mut patience = self.link.patience();
         loop {
             let cause: BoxError;
@@ -60,7 +60,7 @@ impl Core {
             // A crash on this line leaves a write that nobody waits for, as if the answer had been lost.
             match self.link.publish(subject.clone(), headers(&chain, attempt.expected, op), body(op)).await {
                 Ok(ack) => {
-                    self.wrote(&subject, ack.sequence, chain);
+                    self.chains.remember(&subject, ack.sequence, chain);
                     return Ok(Revision::new(ack.sequence));
                 }
                 Err(Fault::Api(error)) if error.is_conflict() => {
