@@ -1,10 +1,12 @@
 //! Values that cross a node boundary, a signal or a queue: typed above, bytes below.
 //!
-//! The encoding is JSON, so a snapshot can be shown, searched and edited by people and by other languages. A decode error is an
-//! error and never an absent value.
+//! What a run keeps is JSON, so that a snapshot can be shown, searched and edited by people and by other languages; what a cell
+//! keeps is what its [`Codec`] says. A decode error is an error and never an absent value.
 
+use crate::error::BoxError;
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use std::fmt;
 
 /// A value that can be kept in a run's snapshot.
 ///
@@ -43,11 +45,94 @@ where
     T: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
     fn encode(&self) -> Result<Bytes, CodecError> {
-        serde_json::to_vec(self).map(Bytes::from).map_err(|e| CodecError::of::<Self>(e))
+        serde_json::to_vec(self).map(Bytes::from).map_err(|e| CodecError::new::<Self>(e))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        serde_json::from_slice(bytes).map_err(|e| CodecError::of::<Self>(e))
+        serde_json::from_slice(bytes).map_err(|e| CodecError::new::<Self>(e))
+    }
+}
+
+/// How values of a type are written as bytes and read back: JSON, protobuf, or two functions of your own.
+///
+/// ```
+/// use anabranch::Codec;
+///
+/// let codec = Codec::<Vec<u8>>::json();
+/// let bytes = codec.encode(&vec![1, 2])?;
+/// assert_eq!(codec.decode(&bytes)?, [1, 2]);
+/// assert!(codec.decode(b"nothing of the kind").is_err());
+/// # Ok::<(), anabranch::CodecError>(())
+/// ```
+pub struct Codec<T> {
+    name: &'static str,
+    encode: fn(&T) -> Result<Bytes, CodecError>,
+    decode: fn(&[u8]) -> Result<T, CodecError>,
+}
+
+impl<T> Codec<T> {
+    /// Takes two functions of your own, and a name that tells this encoding from others.
+    #[must_use]
+    pub fn new(
+        name: &'static str,
+        encode: fn(&T) -> Result<Bytes, CodecError>,
+        decode: fn(&[u8]) -> Result<T, CodecError>,
+    ) -> Self {
+        Self { name, encode, decode }
+    }
+
+    /// Returns the name of the encoding.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Writes a value as bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError`] when the encoding cannot hold this value.
+    pub fn encode(&self, value: &T) -> Result<Bytes, CodecError> {
+        (self.encode)(value)
+    }
+
+    /// Reads a value back.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError`] when the bytes are no such value.
+    pub fn decode(&self, bytes: &[u8]) -> Result<T, CodecError> {
+        (self.decode)(bytes)
+    }
+}
+
+impl<T: Payload> Codec<T> {
+    /// Writes JSON.
+    #[must_use]
+    pub fn json() -> Self {
+        Self::new("json", T::encode, T::decode)
+    }
+}
+
+impl<T: prost::Message + Default> Codec<T> {
+    /// Writes protobuf.
+    #[must_use]
+    pub fn protobuf() -> Self {
+        Self::new("protobuf", |value| Ok(value.encode_to_vec().into()), |bytes| T::decode(bytes).map_err(CodecError::new::<T>))
+    }
+}
+
+impl<T> Clone for Codec<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Codec<T> {}
+
+impl<T> fmt::Debug for Codec<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Codec({} of {})", self.name, std::any::type_name::<T>())
     }
 }
 
@@ -56,11 +141,12 @@ where
 #[error("the payload does not match `{expected}`")]
 pub struct CodecError {
     expected: &'static str,
-    source: serde_json::Error,
+    source: BoxError,
 }
 
 impl CodecError {
-    fn of<T>(source: serde_json::Error) -> Self {
-        Self { expected: std::any::type_name::<T>(), source }
+    /// Says that bytes are no `T`, or that a `T` cannot be written, and why.
+    pub fn new<T>(source: impl Into<BoxError>) -> Self {
+        Self { expected: std::any::type_name::<T>(), source: source.into() }
     }
 }

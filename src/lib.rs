@@ -4,7 +4,9 @@
 //! spaces, and host the topology there: its [`Runs`](runtime::Runs) survive the death of the process. `README.md` has a first
 //! example, `docs/semantics.md` what can be relied on.
 
+pub mod cell;
 pub mod codec;
+pub mod coordination;
 pub mod core;
 pub mod engine;
 pub mod error;
@@ -16,7 +18,7 @@ pub mod time;
 pub mod topology;
 
 pub use self::core::retry::{NodePolicy, RetryPolicy, StopReason};
-pub use codec::{CodecError, Payload};
+pub use codec::{Codec, CodecError, Payload};
 pub use topology::{
     Arm, BuildError, Choice, Ctx, Disposition, Node, NodeError, NodeResult, NodeResultExt, Optional, Saved, Signal, Topology,
     TopologyBuilder, TriggerRule, arm,

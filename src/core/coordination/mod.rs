@@ -1,0 +1,9 @@
+//! The algebra of the coordination objects: who holds what, how much is left, who waits.
+//!
+//! Each object is one value and some functions on it, so that the store's compare-and-set makes every one of them a transaction.
+//! A function may be applied many times, on whatever value is found, and its caller's identity is in its arguments: what is
+//! repeated is recognized. Nothing here knows stores, tasks or clocks.
+
+mod token;
+
+pub use token::{FencingToken, Lost};
