@@ -6,7 +6,7 @@
 use crate::error::BoxError;
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// A value that can be kept in a run's snapshot.
 ///
@@ -137,16 +137,16 @@ impl<T> fmt::Debug for Codec<T> {
 }
 
 /// A value does not match its type.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("the payload does not match `{expected}`")]
 pub struct CodecError {
     expected: &'static str,
-    source: BoxError,
+    source: Arc<dyn std::error::Error + Send + Sync>,
 }
 
 impl CodecError {
     /// Says that bytes are no `T`, or that a `T` cannot be written, and why.
     pub fn new<T>(source: impl Into<BoxError>) -> Self {
-        Self { expected: std::any::type_name::<T>(), source: source.into() }
+        Self { expected: std::any::type_name::<T>(), source: source.into().into() }
     }
 }

@@ -9,9 +9,11 @@
 //! | `anabranch.run` | `topology`, `run`, `epoch`, `traceparent` |
 //! | `anabranch.node` | `node`, `attempt` |
 //! | `anabranch.message` | `queue`, `sequence`, `delivery` |
+//! | `anabranch.cell.update` | `key`, `closures` |
 
 use crate::core::snapshot::Trace;
-use tracing::{Span, info_span};
+use std::fmt::Display;
+use tracing::{Span, debug_span, info_span};
 
 /// The header of the W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
@@ -40,6 +42,11 @@ pub(crate) fn message_span(queue: &str, sequence: u64, delivery: u32, trace: Opt
         adopt(&span, trace);
     }
     span
+}
+
+/// Opens the span of one write of a cell, which `closures` share.
+pub(crate) fn cell_span(key: &impl Display, closures: usize) -> Span {
+    debug_span!(parent: None, "anabranch.cell.update", %key, closures)
 }
 
 /// Takes the trace context out of a message's headers; what is no valid `traceparent` is no context.

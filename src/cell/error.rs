@@ -1,4 +1,6 @@
 //! Why an operation on a cell did not happen, or may not have.
+//!
+//! Closures that shared a write share its error, so it can be told several times.
 
 use crate::{
     codec::CodecError,
@@ -6,6 +8,7 @@ use crate::{
     engine::{Key, NameError, Rejection, Revision, StoreError},
     error::BoxError,
 };
+use std::{error::Error, fmt, sync::Arc};
 
 /// Why a cell did not do what it was asked to. Each kind says what is known of the stored value, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -69,15 +72,78 @@ impl From<NameError> for CellError {
     }
 }
 
-impl From<StoreError> for CellError {
-    /// Takes over what a store says about a read, or about a write that was tried once; a conflict is one that was not resolved.
-    fn from(error: StoreError) -> Self {
+impl CellError {
+    /// Takes over what a store says about a read, which changes nothing however it ends.
+    pub(super) fn of_read(error: StoreError) -> Self {
         match error {
-            StoreError::Conflict => Self::Unavailable("the store reported a conflict where nothing was expected".into()),
-            StoreError::Unknown(source) => Self::Unknown(source),
-            StoreError::Unavailable(source) => Self::Unavailable(source),
+            StoreError::Unavailable(source) | StoreError::Unknown(source) => Self::Unavailable(source),
             StoreError::Rejected(rejection) => Self::Rejected(rejection),
+            StoreError::Conflict => Self::Unavailable(StoreError::Conflict.into()),
         }
+    }
+}
+
+/// An error that is told to everyone whom it is about.
+#[derive(Debug)]
+pub(super) struct Shared(Arc<CellError>);
+
+impl Shared {
+    pub(super) fn new(error: CellError) -> Self {
+        Self(Arc::new(error))
+    }
+
+    /// Tells it once more.
+    pub(super) fn tell(&self) -> CellError {
+        let cause = || Cause(Arc::clone(&self.0)).into();
+        match &*self.0 {
+            CellError::Contended { key, attempts, last } => {
+                CellError::Contended { key: key.clone(), attempts: *attempts, last: *last }
+            }
+            CellError::Unknown(_) => CellError::Unknown(cause()),
+            CellError::Unavailable(_) => CellError::Unavailable(cause()),
+            CellError::Busy(key) => CellError::Busy(key.clone()),
+            CellError::Rejected(Rejection::Name(name)) => name.clone().into(),
+            CellError::Rejected(Rejection::TooLarge { size, limit, unit }) => {
+                Rejection::TooLarge { size: *size, limit: *limit, unit }.into()
+            }
+            CellError::Rejected(Rejection::Unsupported { what, engine, remedy }) => {
+                Rejection::Unsupported { what, engine: engine.clone(), remedy }.into()
+            }
+            CellError::Rejected(Rejection::InvalidOption(what)) => Rejection::InvalidOption(what).into(),
+            CellError::Rejected(_) => Rejection::Refused(cause()).into(),
+            CellError::Corrupt { key, revision, source } => {
+                CellError::Corrupt { key: key.clone(), revision: *revision, source: source.clone() }
+            }
+            CellError::Encode(source) => CellError::Encode(source.clone()),
+            CellError::Conflict(key) => CellError::Conflict(key.clone()),
+            CellError::Fenced { ours, newest } => CellError::Fenced { ours: *ours, newest: *newest },
+            CellError::Lost(lost) => CellError::Lost(*lost),
+        }
+    }
+}
+
+/// The cause of a shared error.
+#[derive(Debug)]
+struct Cause(Arc<CellError>);
+
+impl Cause {
+    fn inner(&self) -> Option<&(dyn Error + 'static)> {
+        match &*self.0 {
+            CellError::Rejected(rejection) => Some(rejection),
+            error => error.source(),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner().map_or(Ok(()), |inner| fmt::Display::fmt(inner, f))
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.inner()?.source()
     }
 }
 

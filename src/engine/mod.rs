@@ -4,6 +4,7 @@
 //! `testing::conformance` holds them to; whoever is above this room does not know which one is below. This room does not know
 //! what the bytes mean.
 
+mod beside;
 pub mod embedded;
 mod key;
 #[cfg(feature = "nats")]
@@ -18,6 +19,7 @@ pub use store::{
     StoreError, Timer, Write, WriteOp,
 };
 
+use self::beside::Beside;
 use crate::time::{Clock, unique};
 use async_trait::async_trait;
 use std::{collections::HashMap, fmt, sync::Arc};
@@ -125,6 +127,7 @@ impl Engine {
             name: name.clone(),
             clock: self.shared.clock.clone(),
             instance: self.shared.instance.as_str().into(),
+            beside: Arc::default(),
         };
         spaces.insert(name, space.clone());
         Ok(space)
@@ -139,6 +142,7 @@ pub struct Space {
     backend: Arc<dyn Backend>,
     clock: Clock,
     instance: Arc<str>,
+    beside: Arc<Beside>,
 }
 
 impl Space {
@@ -172,7 +176,13 @@ impl Space {
     #[must_use]
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = store;
+        self.beside = Arc::default();
         self
+    }
+
+    /// Returns what a room above keeps beside this space, once a process, and makes it when it is not there.
+    pub(crate) fn beside<T: Send + Sync + 'static>(&self, name: &'static str, make: impl FnOnce() -> T) -> Arc<T> {
+        self.beside.get(name, make)
     }
 
     /// Opens a queue, and creates it when it is not there.

@@ -1,0 +1,197 @@
+//! One key's line of closures, and what this process knows of the key.
+//!
+//! Whoever joins a line that nobody serves makes somebody serve it. The one who serves has the knowledge in hand, so there is one
+//! writer a key and process. This file does not know how a key is written.
+
+use super::{draft::Draft, trail::Trail, work::Work};
+use crate::{
+    engine::{Entry, Key, Revision},
+    time::Instant,
+};
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Semaphore, oneshot};
+
+/// The most closures that share one write: beyond this a write takes longer, and there is no round trip left to save.
+const MOST: usize = 1024;
+
+/// What is stored at a key, as far as is known.
+#[derive(Debug, Clone)]
+pub(super) struct Known<T> {
+    /// `None` when the key is absent.
+    pub(super) value: Option<T>,
+    pub(super) revision: Option<Revision>,
+    pub(super) trail: Trail,
+}
+
+impl<T> Known<T> {
+    pub(super) fn absent() -> Self {
+        Self { value: None, revision: None, trail: Trail::default() }
+    }
+
+    /// What an entry says, whose value was decoded.
+    pub(super) fn of(entry: &Entry, value: T) -> Self {
+        Self { value: Some(value), revision: Some(entry.revision), trail: Trail::parse(entry.label.as_deref()) }
+    }
+
+    /// Begins a draft, which takes the value along.
+    pub(super) fn draft(&mut self) -> Draft<T> {
+        Draft::new(self.value.take(), self.revision, self.trail.fence)
+    }
+}
+
+/// Somebody in line.
+pub(super) enum Place<T> {
+    /// A closure, which shares a write with its neighbours.
+    Edit(Box<dyn Work<T>>),
+    /// Somebody who wants the key to himself for a while.
+    Alone(oneshot::Sender<Option<Known<T>>>),
+}
+
+/// Who is served next.
+pub(super) enum Next<T> {
+    Edits(Vec<Box<dyn Work<T>>>),
+    Alone(oneshot::Sender<Option<Known<T>>>),
+    Nobody,
+}
+
+/// A key's line.
+pub(super) struct Desk<T> {
+    pub(super) key: Key,
+    /// Bounds the line.
+    pub(super) room: Arc<Semaphore>,
+    limit: usize,
+    inner: Mutex<Inner<T>>,
+}
+
+struct Inner<T> {
+    line: VecDeque<Place<T>>,
+    /// Whether somebody serves the line; he has what is known.
+    served: bool,
+    known: Option<Known<T>>,
+    /// How often what was known turned out to be true, lately: positive when mostly.
+    luck: i8,
+    used: Instant,
+    /// Whether it was cleared away; whoever still finds it takes another one.
+    closed: bool,
+}
+
+impl<T> fmt::Debug for Desk<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// What a desk says to somebody who wants to join its line.
+pub(super) enum Joined<T> {
+    /// He is in, and somebody serves the line.
+    Served,
+    /// He is in, and has to see to it that the line is served.
+    Unserved,
+    /// The desk is gone.
+    Closed(Place<T>),
+}
+
+/// The bounds of luck.
+const LUCK: i8 = 4;
+
+impl<T> Desk<T> {
+    pub(super) fn new(key: Key, limit: usize, luck: i8, now: Instant) -> Self {
+        let inner = Inner { line: VecDeque::new(), served: false, known: None, luck, used: now, closed: false };
+        Self { key, room: Arc::new(Semaphore::new(limit)), limit, inner: Mutex::new(inner) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner<T>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The most closures in its line.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn join(&self, place: Place<T>) -> Joined<T> {
+        let mut inner = self.inner();
+        if inner.closed {
+            return Joined::Closed(place);
+        }
+        inner.line.push_back(place);
+        if std::mem::replace(&mut inner.served, true) { Joined::Served } else { Joined::Unserved }
+    }
+
+    /// Takes over what is known; for the one who serves.
+    pub(super) fn take_known(&self) -> Option<Known<T>> {
+        self.inner().known.take()
+    }
+
+    /// Takes whoever is next; with nobody in line what is known is put back, and the line is not served any more.
+    pub(super) fn next(&self, known: &mut Option<Known<T>>, now: Instant) -> Next<T> {
+        let mut inner = self.inner();
+        inner.used = now;
+        let mut edits = Vec::new();
+        while edits.len() < MOST {
+            match inner.line.pop_front() {
+                Some(Place::Edit(work)) => edits.push(work),
+                Some(Place::Alone(turn)) if edits.is_empty() => return Next::Alone(turn),
+                Some(alone) => {
+                    inner.line.push_front(alone);
+                    break;
+                }
+                None => break,
+            }
+        }
+        if !edits.is_empty() {
+            return Next::Edits(edits);
+        }
+        inner.known = known.take();
+        inner.served = false;
+        Next::Nobody
+    }
+
+    /// Ends somebody's turn alone; true when the line has to be served.
+    pub(super) fn give_back(&self, known: Option<Known<T>>) -> bool {
+        let mut inner = self.inner();
+        inner.known = known;
+        inner.served = !inner.line.is_empty();
+        inner.served
+    }
+
+    /// Puts closures back to the front of the line.
+    pub(super) fn put_back(&self, works: Vec<Box<dyn Work<T>>>) {
+        let mut inner = self.inner();
+        for work in works.into_iter().rev() {
+            inner.line.push_front(Place::Edit(work));
+        }
+    }
+
+    /// Notes whether what was known was true.
+    pub(super) fn note(&self, true_to_life: bool) {
+        let mut inner = self.inner();
+        inner.luck = if true_to_life { inner.luck.saturating_add(1).min(LUCK) } else { (inner.luck - 1).max(-LUCK) };
+    }
+
+    /// Tells whether it pays to trust what is known: an attempt that fails costs two round trips more, a read before it one.
+    pub(super) fn is_lucky(&self) -> bool {
+        self.inner().luck >= 0
+    }
+
+    /// Returns what is known, when nobody serves the line.
+    pub(super) fn glance(&self) -> Option<Known<T>>
+    where
+        T: Clone,
+    {
+        self.inner().known.clone()
+    }
+
+    /// Closes the desk when nobody has used it since `since`; true when it is closed.
+    pub(super) fn close_if_idle(&self, since: Instant) -> bool {
+        let mut inner = self.inner();
+        if !inner.served && inner.line.is_empty() && inner.used <= since {
+            inner.closed = true;
+        }
+        inner.closed
+    }
+}

@@ -1,0 +1,315 @@
+//! The only read-modify-write loop of the library: serves the line of one key.
+//!
+//! It takes everyone in line, runs their closures on what it knows of the key, and writes the outcome with one compare-and-set.
+//! A conflict means that another process was first: the key is read again, and the closures run again. What is known is trusted
+//! where that was right lately, and read first elsewhere. An answer that was lost is looked for by the trail of the value, so
+//! that a write is neither repeated when it happened nor given up when it did not.
+//!
+//! A crash on any line here leaves closures that were not answered: each happened once, or not at all.
+
+use super::{
+    desk::{Desk, Known, Next},
+    draft::Draft,
+    error::{CellError, Shared},
+    shelf::{Shelf, count},
+    trail::{Fate, Mark, Trail},
+    work::Work,
+};
+use crate::{
+    engine::{Expect, Revision, StoreError},
+    error::BoxError,
+    telemetry,
+    time::{Backoff, Instant, nonce},
+};
+use std::{sync::Arc, time::Duration};
+use tracing::Instrument as _;
+
+/// Delays after conflicts: the first ones are about a round trip, so that whoever lost comes second.
+pub(super) const CONFLICT: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(500));
+/// Delays while the store is away.
+const AWAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+type Batch<T> = Vec<Box<dyn Work<T>>>;
+
+impl<T: Clone + Send + Sync + 'static> Shelf<T> {
+    /// Has a line served, by a task of its own: whoever waits for his closure may stop to wait, or never look again, and holds up
+    /// nobody.
+    pub(super) fn serve(self: &Arc<Self>, desk: Arc<Desk<T>>) {
+        let own = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let mut known = desk.take_known();
+            loop {
+                // Everyone who is about to come shares the write.
+                tokio::task::yield_now().await;
+                match desk.next(&mut known, own.clock.instant()) {
+                    Next::Edits(batch) => {
+                        let span = telemetry::cell_span(&desk.key, batch.len());
+                        let round = Round { shelf: &own, desk: &desk, known: &mut known, fresh: false, attempts: 0 };
+                        round.run(batch).instrument(span).await;
+                    }
+                    Next::Alone(turn) => {
+                        // Whoever wanted it has it served again when he is done, or when he does not want it any more.
+                        if let Err(known) = turn.send(known.take())
+                            && desk.give_back(known)
+                        {
+                            own.serve(desk);
+                        }
+                        return;
+                    }
+                    Next::Nobody => return own.finished(&desk),
+                }
+            }
+        });
+    }
+}
+
+/// One batch on its way into the store.
+struct Round<'a, T> {
+    shelf: &'a Shelf<T>,
+    desk: &'a Desk<T>,
+    known: &'a mut Option<Known<T>>,
+    /// Whether what is known was read after the closures came.
+    fresh: bool,
+    attempts: u32,
+}
+
+/// How an attempt to write ended.
+enum Written {
+    Done(Option<Revision>),
+    Conflict,
+    Away(BoxError),
+    Lost(BoxError),
+    Rejected(CellError),
+}
+
+impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
+    async fn run(mut self, mut batch: Batch<T>) {
+        let clock = &self.shelf.clock;
+        let mut conflicts = Backoff::new(CONFLICT.0, CONFLICT.1);
+        let mut outages = Backoff::new(AWAY.0, AWAY.1);
+        let guess = self.known.as_ref().map(|known| known.revision);
+        if !self.desk.is_lucky() {
+            *self.known = None;
+        }
+        while !batch.is_empty() {
+            let Some(known) = self.known.as_mut() else {
+                match self.read().await {
+                    Ok(known) => {
+                        if let Some(guess) = guess.filter(|_| self.attempts == 0) {
+                            self.shelf.note(self.desk, guess == known.revision);
+                        }
+                        (*self.known, self.fresh) = (Some(known), true);
+                    }
+                    Err(error @ CellError::Unavailable(_)) => {
+                        if self.expire(&mut batch, error) {
+                            clock.sleep(outages.next_delay()).await;
+                        }
+                    }
+                    Err(error) => return fail_all(batch, error),
+                }
+                continue;
+            };
+            let base = Base { revision: known.revision, trail: known.trail };
+            let mut draft = known.draft();
+            if let Some(panicked) = batch.iter_mut().position(|work| !work.run(&mut draft)) {
+                // It spoilt the value: the others start over without it.
+                batch.remove(panicked).done(None);
+                *self.known = None;
+                continue;
+            }
+            if !draft.is_touched() {
+                known.value = draft.into_value();
+                if self.fresh || self.confirm(base).await {
+                    return self.succeed(batch, None);
+                }
+                continue;
+            }
+            self.attempts += 1;
+            let guessed = self.attempts == 1 && !self.fresh;
+            let until = batch.iter().map(|work| work.deadline()).max().unwrap_or_else(|| clock.instant());
+            match self.write(draft, base, until).await {
+                Written::Done(revision) => {
+                    if guessed {
+                        self.shelf.note(self.desk, true);
+                    }
+                    return self.succeed(batch, revision);
+                }
+                Written::Conflict => {
+                    count(&self.shelf.counters.conflicts, 1);
+                    if guessed {
+                        self.shelf.note(self.desk, false);
+                    }
+                    let key = self.desk.key.clone();
+                    let contended = CellError::Contended { key, attempts: self.attempts, last: base.revision };
+                    // A guess that was out of date is no contention.
+                    if self.expire(&mut batch, contended) && self.fresh {
+                        clock.sleep(conflicts.next_delay()).await;
+                    }
+                }
+                Written::Away(source) => {
+                    if self.expire(&mut batch, CellError::Unavailable(source)) {
+                        clock.sleep(outages.next_delay()).await;
+                    }
+                }
+                Written::Lost(source) => {
+                    fail_all(batch, CellError::Unknown(source));
+                    batch = Vec::new();
+                }
+                Written::Rejected(error) if batch.len() > 1 => {
+                    // On account of one of them, or of all of them together.
+                    tracing::debug!(%error, closures = batch.len(), "a shared write was rejected");
+                    let rest = batch.split_off(batch.len() / 2);
+                    self.desk.put_back(rest);
+                }
+                Written::Rejected(error) => {
+                    fail_all(batch, error);
+                    batch = Vec::new();
+                }
+            }
+            (*self.known, self.fresh) = (None, false);
+        }
+    }
+
+    /// Answers everyone with what his closure returned in its last run.
+    fn succeed(&self, batch: Batch<T>, revision: Option<Revision>) {
+        count(&self.shelf.counters.edits, batch.len() as u64);
+        for work in batch {
+            work.done(revision);
+        }
+    }
+
+    /// Gives those up whose time is over, and tells whether anybody is left.
+    fn expire(&self, batch: &mut Batch<T>, error: CellError) -> bool {
+        let now = self.shelf.clock.instant();
+        if batch.iter().any(|work| work.deadline() <= now) {
+            let (over, left) = std::mem::take(batch).into_iter().partition(|work| work.deadline() <= now);
+            *batch = left;
+            fail_all(over, error);
+        }
+        !batch.is_empty()
+    }
+
+    async fn read(&self) -> Result<Known<T>, CellError> {
+        count(&self.shelf.counters.reads, 1);
+        self.shelf.load(&self.desk.key).await
+    }
+
+    /// Tells whether a guess is true, and replaces one that is not.
+    async fn confirm(&mut self, base: Base) -> bool {
+        // What cannot be read now is tried again with everything else.
+        let now = self.read().await.ok();
+        let confirmed = now.as_ref().is_some_and(|now| now.revision == base.revision);
+        if !confirmed {
+            self.fresh = now.is_some();
+            *self.known = now;
+        }
+        self.shelf.note(self.desk, confirmed);
+        confirmed
+    }
+
+    /// Writes a draft over its base, and takes it over as what is known. What is not known by `until` is lost.
+    async fn write(&mut self, draft: Draft<T>, base: Base, until: Instant) -> Written {
+        let mark = Mark::new(nonce());
+        let trail = base.trail.follow(mark, draft.fence);
+        let key = &self.desk.key;
+        let options = self.shelf.options(&draft, trail);
+        let value = draft.into_value();
+        let bytes = match value.as_ref().map(|value| self.shelf.codec.encode(value)).transpose() {
+            Ok(bytes) => bytes,
+            Err(error) => return Written::Rejected(CellError::Encode(error)),
+        };
+        let mut outages = Backoff::new(AWAY.0, AWAY.1);
+        let mut lost: Option<BoxError> = None;
+        loop {
+            count(&self.shelf.counters.attempts, 1);
+            let written = match &bytes {
+                Some(bytes) => self.shelf.store.put(key, bytes.clone(), base.expect(), options.clone()).await,
+                None => self.shelf.store.delete(key, base.expect()).await,
+            };
+            match (written, &lost) {
+                (Ok(revision), _) => {
+                    *self.known = Some(match value {
+                        Some(value) => Known { value: Some(value), revision: Some(revision), trail },
+                        None => Known::absent(),
+                    });
+                    return Written::Done(Some(revision));
+                }
+                (Err(StoreError::Conflict), None) => return Written::Conflict,
+                (Err(StoreError::Unavailable(source)), None) => return Written::Away(source),
+                (Err(StoreError::Rejected(rejection)), None) => return Written::Rejected(rejection.into()),
+                (Err(StoreError::Unknown(source)), _) => {
+                    count(&self.shelf.counters.unknowns, 1);
+                    lost = Some(source);
+                }
+                // Perhaps on account of this very write, which arrived after all; or it is still on its way.
+                (Err(_), Some(_)) => {}
+            }
+            match self.resolve(mark, base, bytes.is_none()).await {
+                Settled::Applied(revision) => {
+                    *self.known = None;
+                    return Written::Done(revision);
+                }
+                Settled::Refused => return Written::Conflict,
+                Settled::Open if self.shelf.clock.instant() < until => self.shelf.clock.sleep(outages.next_delay()).await,
+                Settled::Open | Settled::Unclear => {
+                    return Written::Lost(lost.unwrap_or_else(|| "the evidence of a write is gone".into()));
+                }
+            }
+        }
+    }
+
+    /// Finds out what became of a write whose answer was lost.
+    async fn resolve(&self, mark: Mark, base: Base, removal: bool) -> Settled {
+        let now = match self.read().await {
+            Ok(now) => now,
+            Err(CellError::Unavailable(_)) => return Settled::Open,
+            Err(_) => return Settled::Unclear,
+        };
+        match (base.revision, now.revision) {
+            // Whichever of the two arrives second finds another revision.
+            (Some(expected), Some(found)) if expected == found => return Settled::Open,
+            // An absent key has no trail: it may have been written and removed again, and this removal is like any other.
+            (None, None) => return Settled::Unclear,
+            (Some(_), None) if removal => return Settled::Unclear,
+            _ => {}
+        }
+        match now.trail.fate(mark, base.trail) {
+            Fate::Applied => Settled::Applied(now.revision),
+            Fate::Replaced => Settled::Applied(None),
+            Fate::Refused => Settled::Refused,
+            Fate::Unclear => Settled::Unclear,
+        }
+    }
+}
+
+/// What a write replaces.
+#[derive(Debug, Clone, Copy)]
+struct Base {
+    revision: Option<Revision>,
+    trail: Trail,
+}
+
+impl Base {
+    fn expect(self) -> Expect {
+        self.revision.map_or(Expect::Absent, Expect::At)
+    }
+}
+
+/// What became of a write whose answer was lost.
+enum Settled {
+    /// It happened, with this revision if that is still to be seen.
+    Applied(Option<Revision>),
+    /// It has not happened, and may be sent again.
+    Open,
+    /// It has not happened, and cannot any more.
+    Refused,
+    /// The evidence is gone.
+    Unclear,
+}
+
+fn fail_all<T>(batch: Batch<T>, error: CellError) {
+    let shared = Shared::new(error);
+    for work in batch {
+        work.fail(shared.tell());
+    }
+}
