@@ -3,7 +3,11 @@
 //! Whoever joins a line that nobody serves makes somebody serve it. The one who serves has the knowledge in hand, so there is one
 //! writer a key and process. This file does not know how a key is written.
 
-use super::{draft::Draft, trail::Trail, work::Work};
+use super::{
+    draft::Draft,
+    trail::{Base, Trail},
+    work::Work,
+};
 use crate::{
     engine::{Entry, Key, Revision},
     time::Instant,
@@ -37,9 +41,36 @@ impl<T> Known<T> {
         Self { value: Some(value), revision: Some(entry.revision), trail: Trail::parse(entry.label.as_deref()) }
     }
 
+    pub(super) fn base(&self) -> Base {
+        Base { revision: self.revision, trail: self.trail }
+    }
+
     /// Begins a draft, which takes the value along.
     pub(super) fn draft(&mut self) -> Draft<T> {
         Draft::new(self.value.take(), self.revision, self.trail.fence)
+    }
+}
+
+/// How a turn ends.
+type Back<T> = Box<dyn FnOnce(Option<Known<T>>) + Send>;
+
+/// A key for somebody alone, until it is dropped; he has what is known.
+pub(super) struct Turn<T> {
+    pub(super) known: Option<Known<T>>,
+    back: Option<Back<T>>,
+}
+
+impl<T> Turn<T> {
+    pub(super) fn new(known: Option<Known<T>>, back: impl FnOnce(Option<Known<T>>) + Send + 'static) -> Self {
+        Self { known, back: Some(Box::new(back)) }
+    }
+}
+
+impl<T> Drop for Turn<T> {
+    fn drop(&mut self) {
+        if let Some(back) = self.back.take() {
+            back(self.known.take());
+        }
     }
 }
 
@@ -48,13 +79,13 @@ pub(super) enum Place<T> {
     /// A closure, which shares a write with its neighbours.
     Edit(Box<dyn Work<T>>),
     /// Somebody who wants the key to himself for a while.
-    Alone(oneshot::Sender<Option<Known<T>>>),
+    Alone(oneshot::Sender<Turn<T>>),
 }
 
 /// Who is served next.
 pub(super) enum Next<T> {
     Edits(Vec<Box<dyn Work<T>>>),
-    Alone(oneshot::Sender<Option<Known<T>>>),
+    Alone(oneshot::Sender<Turn<T>>),
     Nobody,
 }
 

@@ -5,7 +5,8 @@
 //! again and waits a little, by chance longer or shorter, until a deadline. It knows revisions, conflicts and lost answers, and
 //! does not know what the values mean.
 //!
-//! `trail`, `draft`, `work` and `desk` are the parts; `shelf` holds what is in use, `writer` is the loop.
+//! `trail`, `draft`, `work` and `desk` are the parts; `shelf` holds what is in use, `writer` is the loop, and
+//! `together` commits several keys at once.
 
 mod cells;
 mod desk;
@@ -15,6 +16,7 @@ mod event;
 mod fence;
 mod handle;
 mod shelf;
+mod together;
 mod trail;
 mod work;
 mod writer;
@@ -26,4 +28,5 @@ pub use event::{Event, Stored};
 pub use fence::Fence;
 pub use handle::Cell;
 pub use shelf::CellCounts;
+pub use together::{Together, together, try_together};
 pub use work::Edited;

@@ -5,7 +5,6 @@
 
 use super::{
     desk::{Desk, Joined, Known, Place},
-    draft::Draft,
     error::CellError,
     trail::Trail,
 };
@@ -23,6 +22,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 /// How long what is known of a key is kept after its last use.
@@ -69,6 +69,7 @@ pub(super) struct Shelf<T> {
     pub(super) counters: Counters,
     /// Whoever serves a line.
     pub(super) tasks: TaskTracker,
+    pub(super) runtime: Handle,
     /// What is true of most keys: whether what this process knows of them is so, lately.
     luck: AtomicI64,
     kept: Mutex<Kept<T>>,
@@ -98,6 +99,7 @@ impl<T: Send + Sync + 'static> Shelf<T> {
             codec,
             counters: Counters::default(),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             luck: AtomicI64::new(0),
             kept: Mutex::new(Kept { desks: HashMap::new(), swept: false }),
         })
@@ -117,7 +119,7 @@ impl<T: Send + Sync + 'static> Shelf<T> {
         let desk = Arc::new(Desk::new(key.clone(), limit, luck, self.clock.instant()));
         kept.desks.insert(key.clone(), Arc::clone(&desk));
         if !std::mem::replace(&mut kept.swept, true) {
-            self.tasks.spawn(sweep(Arc::downgrade(self), self.clock.clone()));
+            self.tasks.spawn_on(sweep(Arc::downgrade(self), self.clock.clone()), &self.runtime);
         }
         desk
     }
@@ -173,10 +175,10 @@ impl<T: Send + Sync + 'static> Shelf<T> {
         Ok(Known::of(&entry, decode(self.codec, &entry)?))
     }
 
-    /// How a draft is written: expiring where it says so, and the engine can.
-    pub(super) fn options(&self, draft: &Draft<T>, trail: Trail) -> PutOptions {
+    /// How a value is written: expiring where it is asked for, and the engine can.
+    pub(super) fn options(&self, ttl: Option<Duration>, trail: Trail) -> PutOptions {
         let capabilities = self.store.capabilities();
-        draft.ttl().map_or_else(PutOptions::default, |ttl| capabilities.expiring(ttl)).label(trail.to_string())
+        ttl.map_or_else(PutOptions::default, |ttl| capabilities.expiring(ttl)).label(trail.to_string())
     }
 
     pub(super) fn counts(&self) -> CellCounts {

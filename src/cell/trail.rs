@@ -4,6 +4,7 @@
 //! was lost, and for whom the engine could not find out either, recognizes its write by its id, and that it cannot come any more
 //! by the id of what another one replaced. A write without a trail is a foreign one. Nothing here talks to a store.
 
+use crate::engine::{Entry, Expect, Revision};
 use std::fmt;
 
 /// The bits of an id that are written: two of them and a token fit a label, and no two writes of a key meet by chance.
@@ -11,7 +12,7 @@ const BITS: u64 = (1 << 48) - 1;
 
 /// Identifies one write of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark(u64);
+pub struct Mark(u64);
 
 impl Mark {
     /// Makes one of random bits.
@@ -31,36 +32,82 @@ pub(super) struct Trail {
     pub(super) fence: u64,
 }
 
+/// What a write replaces, or what is found where one may have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Base {
+    /// `None` when the key is absent.
+    pub(super) revision: Option<Revision>,
+    pub(in crate::cell) trail: Trail,
+}
+
 /// What became of a write whose answer was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It is what is stored.
-    Applied,
-    /// It was applied, and another write followed.
-    Replaced,
-    /// It was not applied, and cannot be any more.
+    /// It happened, with this revision if that is still to be seen.
+    Applied(Option<Revision>),
+    /// It has not happened, and may be sent again: whichever of the two arrives second is refused.
+    Open,
+    /// It has not happened, and cannot any more.
     Refused,
     /// The evidence is gone.
     Unclear,
+}
+
+impl Base {
+    /// What is found at a key.
+    pub(super) fn of(entry: Option<&Entry>) -> Self {
+        let trail = Trail::parse(entry.and_then(|entry| entry.label.as_deref()));
+        Self { revision: entry.map(|entry| entry.revision), trail }
+    }
+
+    pub(super) fn expect(self) -> Expect {
+        self.revision.map_or(Expect::Absent, Expect::At)
+    }
+
+    /// Tells what became of a write `mark` that was to replace this, by what is stored now. A `removal` leaves no trail.
+    pub(super) fn fate(self, mark: Mark, removal: bool, now: Self) -> Fate {
+        match (self.revision, now.revision) {
+            (Some(expected), Some(found)) if expected == found => return Fate::Open,
+            // It may have been written and removed again.
+            (None, None) => return Fate::Unclear,
+            // This removal is like any other.
+            (Some(_), None) if removal => return Fate::Unclear,
+            _ => {}
+        }
+        let Trail { own, before, .. } = now.trail;
+        if own == Some(mark) {
+            Fate::Applied(now.revision)
+        } else if before == Some(mark) {
+            Fate::Applied(None)
+        } else if own.is_some() && before.is_some() && before == self.trail.own {
+            Fate::Refused
+        } else {
+            Fate::Unclear
+        }
+    }
+}
+
+impl Fate {
+    /// Tells what became of a commit by the fates of its writes, as of one moment.
+    pub(super) fn of_all(fates: &[Self]) -> Self {
+        let has = |wanted: fn(&Self) -> bool| fates.iter().any(wanted);
+        let applied = fates.iter().find(|fate| matches!(fate, Self::Applied(_)));
+        let open = has(|fate| *fate == Self::Open);
+        match applied {
+            Some(applied) => *applied,
+            // One key that is as it was proves that it has not happened, one that is not, that it cannot any more.
+            None if open && has(|fate| *fate != Self::Open) => Self::Refused,
+            None if open => Self::Open,
+            None if has(|fate| *fate == Self::Refused) => Self::Refused,
+            None => Self::Unclear,
+        }
+    }
 }
 
 impl Trail {
     /// The trail of a write that replaces the one that this is the trail of.
     pub(super) fn follow(self, mark: Mark, fence: u64) -> Self {
         Self { own: Some(mark), before: self.own, fence }
-    }
-
-    /// Tells what became of a write `mark` that expected what `base` is the trail of, by what is stored now, which is not that.
-    pub(super) fn fate(self, mark: Mark, base: Self) -> Fate {
-        if self.own == Some(mark) {
-            Fate::Applied
-        } else if self.before == Some(mark) {
-            Fate::Replaced
-        } else if self.own.is_some() && self.before.is_some() && self.before == base.own {
-            Fate::Refused
-        } else {
-            Fate::Unclear
-        }
     }
 
     /// Reads a label; one that cannot be read is a foreign writer's.
@@ -116,14 +163,33 @@ mod tests {
 
     #[test]
     fn a_lost_write_is_recognized_by_what_is_stored() {
-        let (base, ours, other, later) = (Mark::new(1), Mark::new(2), Mark::new(3), Mark::new(4));
-        let base = Trail::default().follow(base, 0);
-        assert_eq!(base.follow(ours, 0).fate(ours, base), Fate::Applied);
-        assert_eq!(base.follow(ours, 0).follow(other, 0).fate(ours, base), Fate::Replaced);
-        assert_eq!(base.follow(other, 0).fate(ours, base), Fate::Refused);
-        assert_eq!(base.follow(other, 0).follow(later, 0).fate(ours, base), Fate::Unclear);
-        // A foreign write says nothing about what it replaced.
-        assert_eq!(Trail::default().fate(ours, base), Fate::Unclear);
-        assert_eq!(Trail::default().follow(other, 0).fate(ours, Trail::default()), Fate::Unclear);
+        let [base, ours, other, later] = [1, 2, 3, 4].map(Mark::new);
+        let at = |revision: u64, trail| Base { revision: Some(Revision::new(revision)), trail };
+        let absent = Base { revision: None, trail: Trail::default() };
+        let first = Trail::default().follow(base, 0);
+        let (mine, others) = (first.follow(ours, 0), first.follow(other, 0));
+        let fate = |now| at(1, first).fate(ours, false, now);
+        assert_eq!(fate(at(1, first)), Fate::Open);
+        assert_eq!(fate(at(2, mine)), Fate::Applied(Some(Revision::new(2))));
+        assert_eq!(fate(at(3, mine.follow(other, 0))), Fate::Applied(None));
+        assert_eq!(fate(at(2, others)), Fate::Refused);
+        assert_eq!(fate(at(3, others.follow(later, 0))), Fate::Unclear);
+        // A foreign write says nothing about what it replaced, and an absent key nothing about what was there.
+        assert_eq!(fate(at(2, Trail::default())), Fate::Unclear);
+        assert_eq!(fate(absent), Fate::Unclear);
+        assert_eq!(absent.fate(ours, false, absent), Fate::Unclear);
+        assert_eq!(absent.fate(ours, false, at(2, Trail::default().follow(ours, 0))), Fate::Applied(Some(Revision::new(2))));
+        assert_eq!(at(1, first).fate(ours, true, absent), Fate::Unclear);
+        assert_eq!(at(1, first).fate(ours, true, at(1, first)), Fate::Open);
+    }
+
+    #[test]
+    fn a_commit_is_recognized_by_any_of_its_keys() {
+        use Fate::{Applied, Open, Refused, Unclear};
+        assert_eq!(Fate::of_all(&[Unclear, Applied(None)]), Applied(None));
+        assert_eq!(Fate::of_all(&[Open, Open]), Open);
+        assert_eq!(Fate::of_all(&[Open, Unclear]), Refused);
+        assert_eq!(Fate::of_all(&[Unclear, Refused]), Refused);
+        assert_eq!(Fate::of_all(&[Unclear, Unclear]), Unclear);
     }
 }

@@ -8,15 +8,15 @@
 //! A crash on any line here leaves closures that were not answered: each happened once, or not at all.
 
 use super::{
-    desk::{Desk, Known, Next},
+    desk::{Desk, Known, Next, Turn},
     draft::Draft,
     error::{CellError, Shared},
     shelf::{Shelf, count},
-    trail::{Fate, Mark, Trail},
+    trail::{Base, Fate, Mark},
     work::Work,
 };
 use crate::{
-    engine::{Expect, Revision, StoreError},
+    engine::{Revision, StoreError},
     error::BoxError,
     telemetry,
     time::{Backoff, Instant, nonce},
@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 /// Delays after conflicts: the first ones are about a round trip, so that whoever lost comes second.
 pub(super) const CONFLICT: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(500));
 /// Delays while the store is away.
-const AWAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+pub(super) const AWAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 type Batch<T> = Vec<Box<dyn Work<T>>>;
 
@@ -36,7 +36,7 @@ impl<T: Clone + Send + Sync + 'static> Shelf<T> {
     /// nobody.
     pub(super) fn serve(self: &Arc<Self>, desk: Arc<Desk<T>>) {
         let own = Arc::clone(self);
-        self.tasks.spawn(async move {
+        let served = async move {
             let mut known = desk.take_known();
             loop {
                 // Everyone who is about to come shares the write.
@@ -48,18 +48,19 @@ impl<T: Clone + Send + Sync + 'static> Shelf<T> {
                         round.run(batch).instrument(span).await;
                     }
                     Next::Alone(turn) => {
-                        // Whoever wanted it has it served again when he is done, or when he does not want it any more.
-                        if let Err(known) = turn.send(known.take())
-                            && desk.give_back(known)
-                        {
-                            own.serve(desk);
-                        }
-                        return;
+                        let known = known.take();
+                        // Whoever does not want it any more gives it back at once.
+                        return drop(turn.send(Turn::new(known, move |known| {
+                            if desk.give_back(known) {
+                                own.serve(desk);
+                            }
+                        })));
                     }
                     Next::Nobody => return own.finished(&desk),
                 }
             }
-        });
+        };
+        self.tasks.spawn_on(served, &self.runtime);
     }
 }
 
@@ -109,7 +110,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
                 }
                 continue;
             };
-            let base = Base { revision: known.revision, trail: known.trail };
+            let base = known.base();
             let mut draft = known.draft();
             if let Some(panicked) = batch.iter_mut().position(|work| !work.run(&mut draft)) {
                 // It spoilt the value: the others start over without it.
@@ -212,7 +213,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
         let mark = Mark::new(nonce());
         let trail = base.trail.follow(mark, draft.fence);
         let key = &self.desk.key;
-        let options = self.shelf.options(&draft, trail);
+        let options = self.shelf.options(draft.ttl(), trail);
         let value = draft.into_value();
         let bytes = match value.as_ref().map(|value| self.shelf.codec.encode(value)).transpose() {
             Ok(bytes) => bytes,
@@ -245,13 +246,13 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
                 (Err(_), Some(_)) => {}
             }
             match self.resolve(mark, base, bytes.is_none()).await {
-                Settled::Applied(revision) => {
+                Fate::Applied(revision) => {
                     *self.known = None;
                     return Written::Done(revision);
                 }
-                Settled::Refused => return Written::Conflict,
-                Settled::Open if self.shelf.clock.instant() < until => self.shelf.clock.sleep(outages.next_delay()).await,
-                Settled::Open | Settled::Unclear => {
+                Fate::Refused => return Written::Conflict,
+                Fate::Open if self.shelf.clock.instant() < until => self.shelf.clock.sleep(outages.next_delay()).await,
+                Fate::Open | Fate::Unclear => {
                     return Written::Lost(lost.unwrap_or_else(|| "the evidence of a write is gone".into()));
                 }
             }
@@ -259,52 +260,13 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
     }
 
     /// Finds out what became of a write whose answer was lost.
-    async fn resolve(&self, mark: Mark, base: Base, removal: bool) -> Settled {
-        let now = match self.read().await {
-            Ok(now) => now,
-            Err(CellError::Unavailable(_)) => return Settled::Open,
-            Err(_) => return Settled::Unclear,
-        };
-        match (base.revision, now.revision) {
-            // Whichever of the two arrives second finds another revision.
-            (Some(expected), Some(found)) if expected == found => return Settled::Open,
-            // An absent key has no trail: it may have been written and removed again, and this removal is like any other.
-            (None, None) => return Settled::Unclear,
-            (Some(_), None) if removal => return Settled::Unclear,
-            _ => {}
-        }
-        match now.trail.fate(mark, base.trail) {
-            Fate::Applied => Settled::Applied(now.revision),
-            Fate::Replaced => Settled::Applied(None),
-            Fate::Refused => Settled::Refused,
-            Fate::Unclear => Settled::Unclear,
+    async fn resolve(&self, mark: Mark, base: Base, removal: bool) -> Fate {
+        match self.read().await {
+            Ok(now) => base.fate(mark, removal, now.base()),
+            Err(CellError::Unavailable(_)) => Fate::Open,
+            Err(_) => Fate::Unclear,
         }
     }
-}
-
-/// What a write replaces.
-#[derive(Debug, Clone, Copy)]
-struct Base {
-    revision: Option<Revision>,
-    trail: Trail,
-}
-
-impl Base {
-    fn expect(self) -> Expect {
-        self.revision.map_or(Expect::Absent, Expect::At)
-    }
-}
-
-/// What became of a write whose answer was lost.
-enum Settled {
-    /// It happened, with this revision if that is still to be seen.
-    Applied(Option<Revision>),
-    /// It has not happened, and may be sent again.
-    Open,
-    /// It has not happened, and cannot any more.
-    Refused,
-    /// The evidence is gone.
-    Unclear,
 }
 
 fn fail_all<T>(batch: Batch<T>, error: CellError) {

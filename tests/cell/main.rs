@@ -5,5 +5,6 @@
 mod faults;
 mod idle;
 mod kit;
+mod together;
 mod updates;
 mod watch;
