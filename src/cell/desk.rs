@@ -103,7 +103,7 @@ struct Inner<T> {
     /// Whether somebody serves the line; he has what is known.
     served: bool,
     known: Option<Known<T>>,
-    /// How often what was known turned out to be true, lately: positive when mostly.
+    /// How often what was known turned out to be true, lately: positive when mostly, zero where that is not known yet.
     luck: i8,
     used: Instant,
     /// Whether it was cleared away; whoever still finds it takes another one.
@@ -130,8 +130,8 @@ pub(super) enum Joined<T> {
 const LUCK: i8 = 4;
 
 impl<T> Desk<T> {
-    pub(super) fn new(key: Key, limit: usize, luck: i8, now: Instant) -> Self {
-        let inner = Inner { line: VecDeque::new(), served: false, known: None, luck, used: now, closed: false };
+    pub(super) fn new(key: Key, limit: usize, now: Instant) -> Self {
+        let inner = Inner { line: VecDeque::new(), served: false, known: None, luck: 0, used: now, closed: false };
         Self { key, room: Arc::new(Semaphore::new(limit)), limit, inner: Mutex::new(inner) }
     }
 
@@ -204,9 +204,9 @@ impl<T> Desk<T> {
         inner.luck = if true_to_life { inner.luck.saturating_add(1).min(LUCK) } else { (inner.luck - 1).max(-LUCK) };
     }
 
-    /// Tells whether it pays to trust what is known: an attempt that fails costs two round trips more, a read before it one.
-    pub(super) fn is_lucky(&self) -> bool {
-        self.inner().luck >= 0
+    /// Tells how often what was known turned out to be true, lately: positive when mostly, zero where that is not known.
+    pub(super) fn luck(&self) -> i8 {
+        self.inner().luck
     }
 
     /// Returns what is known, when nobody serves the line.

@@ -115,8 +115,7 @@ impl<T: Send + Sync + 'static> Shelf<T> {
         if let Some(desk) = kept.desks.get(key) {
             return Arc::clone(desk);
         }
-        let luck = if self.luck.load(Ordering::Relaxed) < 0 { -1 } else { 1 };
-        let desk = Arc::new(Desk::new(key.clone(), limit, luck, self.clock.instant()));
+        let desk = Arc::new(Desk::new(key.clone(), limit, self.clock.instant()));
         kept.desks.insert(key.clone(), Arc::clone(&desk));
         if !std::mem::replace(&mut kept.swept, true) {
             self.tasks.spawn_on(sweep(Arc::downgrade(self), self.clock.clone()), &self.runtime);
@@ -147,6 +146,15 @@ impl<T: Send + Sync + 'static> Shelf<T> {
         let step = if true_to_life { 1 } else { -1 };
         let next = (self.luck.load(Ordering::Relaxed) + step).clamp(-LUCK, LUCK);
         self.luck.store(next, Ordering::Relaxed);
+    }
+
+    /// Tells whether it pays to trust what is known of a key: an attempt that fails costs two round trips more, a read before it
+    /// one. Where the key itself does not tell, the others do.
+    pub(super) fn is_lucky(&self, desk: &Desk<T>) -> bool {
+        match desk.luck() {
+            0 => self.luck.load(Ordering::Relaxed) >= 0,
+            luck => luck > 0,
+        }
     }
 
     /// Forgets a key at once when there are more than are worth remembering.

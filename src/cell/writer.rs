@@ -89,7 +89,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
         let mut conflicts = Backoff::new(CONFLICT.0, CONFLICT.1);
         let mut outages = Backoff::new(AWAY.0, AWAY.1);
         let guess = self.known.as_ref().map(|known| known.revision);
-        if !self.desk.is_lucky() {
+        if !self.shelf.is_lucky(self.desk) {
             *self.known = None;
         }
         while !batch.is_empty() {

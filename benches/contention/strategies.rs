@@ -1,0 +1,261 @@
+//! The strategies: one increment of one key, in five ways.
+//!
+//! Four of them are on the NATS client alone; they try until they succeed, as often as it takes, but for the one that gives up.
+
+use crate::keys::name;
+use anabranch::{
+    Codec,
+    cell::{CellError, Cells},
+    engine::Engine,
+    time::Clock,
+};
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self, Context, ErrorCode,
+        context::PublishError,
+        kv::{self, Operation, Store},
+        message::PublishMessage,
+        stream,
+    },
+};
+use clap::ValueEnum;
+use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
+use tokio::sync::Mutex;
+
+/// How a key is incremented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Strategy {
+    /// Read, and write with the revision that was read, at once again after a conflict.
+    Naive,
+    /// As the Go origin does: one caller a key and process, read, write, 50 ms after a conflict, ten attempts.
+    Go,
+    /// Write with the revision that the caller wrote last, and read after a conflict: one round trip where nobody else writes.
+    Cached,
+    /// This library: a cell, whose callers in a process share a write.
+    Combining,
+    /// The server's own counter, which knows no conflicts and no other operation.
+    Counter,
+}
+
+impl Strategy {
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Naive => "naive read + CAS",
+            Self::Go => "Go origin's",
+            Self::Cached => "cached revision",
+            Self::Combining => "combining (ours)",
+            Self::Counter => "server counter",
+        }
+    }
+}
+
+/// What one increment took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cost {
+    /// Writes that were tried.
+    pub(crate) attempts: u64,
+    pub(crate) conflicts: u64,
+}
+
+/// How an increment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    GaveUp,
+    Unknown,
+}
+
+/// Prepares a place for keys, from nothing.
+pub(crate) async fn prepare(strategy: Strategy, url: &str, place: &str) {
+    match strategy {
+        Strategy::Combining => drop(Engine::open(url).await.unwrap().space(place).await.unwrap()),
+        Strategy::Counter => {
+            let config = stream::Config {
+                name: place.to_owned(),
+                subjects: vec![format!("{place}.>")],
+                allow_message_counter: true,
+                allow_direct: true,
+                ..Default::default()
+            };
+            context(url).await.create_stream(config).await.unwrap();
+        }
+        Strategy::Naive | Strategy::Go | Strategy::Cached => {
+            let config = kv::Config { bucket: place.to_owned(), ..Default::default() };
+            context(url).await.create_key_value(config).await.unwrap();
+        }
+    }
+}
+
+/// Reads the sum of all keys, and takes the place away.
+pub(crate) async fn finish(strategy: Strategy, url: &str, place: &str, keys: usize) -> u64 {
+    let js = context(url).await;
+    let mut sum = 0;
+    if strategy == Strategy::Counter {
+        let stream = js.get_stream(place).await.unwrap();
+        for key in 0..keys {
+            if let Ok(message) = stream.get_last_raw_message_by_subject(&format!("{place}.{}", name(key))).await {
+                let value: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+                sum += value["val"].as_str().unwrap().parse::<u64>().unwrap();
+            }
+        }
+        js.delete_stream(place).await.unwrap();
+        return sum;
+    }
+    let store = js.get_key_value(place).await.unwrap();
+    for key in 0..keys {
+        sum += store.get(name(key)).await.unwrap().map_or(0, |value| number(&value));
+    }
+    js.delete_stream(format!("KV_{place}")).await.unwrap();
+    sum
+}
+
+async fn context(url: &str) -> Context {
+    let url = url.split('?').next().unwrap();
+    jetstream::new(async_nats::connect(url).await.unwrap())
+}
+
+fn number(value: &[u8]) -> u64 {
+    std::str::from_utf8(value).unwrap().parse().unwrap()
+}
+
+/// What a process has for a strategy; all its writers share it.
+pub(crate) enum Hand {
+    Naive(Store),
+    Go { store: Store, clock: Clock, locks: std::sync::Mutex<HashMap<usize, Arc<Mutex<()>>>> },
+    Cached { js: Context, store: Store, place: String },
+    Combining(Cells<u64>),
+    Counter { js: Context, place: String },
+}
+
+impl Hand {
+    pub(crate) async fn open(strategy: Strategy, url: &str, place: &str) -> Self {
+        let place = place.to_owned();
+        match strategy {
+            Strategy::Combining => {
+                let space = Engine::open(url).await.unwrap().space(place).await.unwrap();
+                Self::Combining(Cells::new(&space, Codec::json()))
+            }
+            Strategy::Counter => Self::Counter { js: context(url).await, place },
+            _ => {
+                let js = context(url).await;
+                let store = js.get_key_value(&place).await.unwrap();
+                match strategy {
+                    Strategy::Naive => Self::Naive(store),
+                    Strategy::Go => Self::Go { store, clock: Clock::system(), locks: std::sync::Mutex::default() },
+                    _ => Self::Cached { js, store, place },
+                }
+            }
+        }
+    }
+
+    /// What the library counted, beside what each call reports.
+    pub(crate) fn cost(&self) -> Cost {
+        match self {
+            Self::Combining(cells) => {
+                let counts = cells.counts();
+                Cost { attempts: counts.attempts, conflicts: counts.conflicts }
+            }
+            _ => Cost::default(),
+        }
+    }
+
+    /// Increments a key. `last` is what the writer knows of keys, for the strategy that remembers it.
+    pub(crate) async fn increment(&self, key: usize, last: &mut HashMap<usize, (u64, u64)>, cost: &mut Cost) -> Outcome {
+        match self {
+            Self::Naive(store) => loop {
+                cost.attempts += 1;
+                if read_and_write(store, key).await {
+                    return Outcome::Done;
+                }
+                cost.conflicts += 1;
+            },
+            Self::Go { store, clock, locks } => {
+                let lock = Arc::clone(locks.lock().unwrap().entry(key).or_default());
+                let _alone = lock.lock().await;
+                for _ in 0..10 {
+                    cost.attempts += 1;
+                    if read_and_write(store, key).await {
+                        return Outcome::Done;
+                    }
+                    cost.conflicts += 1;
+                    clock.sleep(Duration::from_millis(50)).await;
+                }
+                Outcome::GaveUp
+            }
+            Self::Cached { js, store, place } => loop {
+                let (revision, value) = match last.get(&key) {
+                    Some(known) => *known,
+                    None => read(store, key).await,
+                };
+                cost.attempts += 1;
+                let message =
+                    PublishMessage::build().payload((value + 1).to_string().into()).expected_last_subject_sequence(revision);
+                let sent = js.send_publish(format!("$KV.{place}.{}", name(key)), message).await.unwrap().await;
+                match sent {
+                    Ok(ack) => {
+                        last.insert(key, (ack.sequence, value + 1));
+                        return Outcome::Done;
+                    }
+                    Err(error) => {
+                        assert!(is_conflict(&error), "{error}");
+                        cost.conflicts += 1;
+                        last.insert(key, read(store, key).await);
+                    }
+                }
+            },
+            Self::Combining(cells) => match cells.cell(&name(key)).unwrap().update(|n| *n += 1).await {
+                Ok(()) => Outcome::Done,
+                Err(CellError::Unknown(_)) => Outcome::Unknown,
+                Err(_) => Outcome::GaveUp,
+            },
+            Self::Counter { js, place } => {
+                let mut headers = HeaderMap::new();
+                headers.insert("Nats-Incr", "1");
+                cost.attempts += 1;
+                let subject = format!("{place}.{}", name(key));
+                js.publish_with_headers(subject, headers, "".into()).await.unwrap().await.unwrap();
+                Outcome::Done
+            }
+        }
+    }
+}
+
+async fn read(store: &Store, key: usize) -> (u64, u64) {
+    match store.entry(name(key)).await.unwrap() {
+        Some(entry) if entry.operation == Operation::Put => (entry.revision, number(&entry.value)),
+        Some(entry) => (entry.revision, 0),
+        None => (0, 0),
+    }
+}
+
+/// Reads, and writes with the revision that was read; false after a conflict.
+async fn read_and_write(store: &Store, key: usize) -> bool {
+    let (revision, value) = read(store, key).await;
+    match store.update(name(key), (value + 1).to_string().into(), revision).await {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(is_conflict(&error), "{error}");
+            false
+        }
+    }
+}
+
+/// Tells a conflict, whichever of its two codes it has.
+fn is_conflict(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<jetstream::Error>() {
+            let code = error.error_code();
+            return code == ErrorCode::STREAM_WRONG_LAST_SEQUENCE || code == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT;
+        }
+        if let Some(error) = error.downcast_ref::<PublishError>()
+            && error.kind() == jetstream::context::PublishErrorKind::WrongLastSequence
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
