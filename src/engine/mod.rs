@@ -5,6 +5,7 @@
 //! what the bytes mean.
 
 mod beside;
+mod bucket;
 pub mod embedded;
 mod key;
 #[cfg(feature = "nats")]
@@ -12,6 +13,7 @@ pub mod nats;
 mod queue;
 mod store;
 
+pub use bucket::{BucketOptions, Difference, Storage, Version};
 pub use key::{Key, MAX_KEY_BYTES, Name, NameError, Scope};
 pub use queue::{Delivery, Headers, Message, Published, Pull, Queue, QueueOptions, Settle};
 pub use store::{
@@ -34,6 +36,14 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Opens a queue of a space, and creates it when it is not there. Never changes one that is: other options than it was
     /// created with are [`Rejection::InvalidOption`].
     async fn queue(&self, space: &Name, name: &Name, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError>;
+
+    /// Opens the store of a bucket, and creates it when it is not there. Never changes one that is: what differs from `options` is
+    /// [`Rejection::Drift`]. An engine without buckets has nothing to add.
+    async fn bucket(&self, name: &Name, options: BucketOptions) -> Result<Arc<dyn Store>, StoreError> {
+        let _ = (name, options);
+        let (engine, remedy) = (format!("{self:?}"), "open a space");
+        Err(Rejection::Unsupported { what: "a bucket", engine, remedy }.into())
+    }
 }
 
 /// A place for durable state.
@@ -61,6 +71,8 @@ struct Shared {
     instance: String,
     /// One space object a name, so that everyone in the process shares its watches.
     spaces: Mutex<HashMap<Name, Space>>,
+    /// The same for buckets.
+    buckets: Mutex<HashMap<Name, Space>>,
 }
 
 impl fmt::Debug for Engine {
@@ -107,7 +119,7 @@ impl Engine {
     #[must_use]
     pub fn of(backend: Arc<dyn Backend>, clock: Clock) -> Self {
         let instance = unique(&clock);
-        Self { shared: Arc::new(Shared { backend, clock, instance, spaces: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { backend, clock, instance, spaces: Mutex::default(), buckets: Mutex::default() }) }
     }
 
     /// Opens a space, and creates it when it is not there. Two spaces never see each other's keys, messages or timers.
@@ -121,16 +133,45 @@ impl Engine {
         if let Some(space) = spaces.get(&name) {
             return Ok(space.clone());
         }
-        let space = Space {
-            store: self.shared.backend.store(&name).await?,
+        let space = self.over(name.clone(), self.shared.backend.store(&name).await?);
+        spaces.insert(name, space.clone());
+        Ok(space)
+    }
+
+    /// Opens a bucket, and creates it when it is not there: keys with the options of their owner, without queues or timers, and
+    /// with commits of one part only. On NATS it is an ordinary KV bucket, also one that a service in another language made.
+    ///
+    /// One that is there is never changed. The options are compared each time.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::Drift`] when the bucket is configured otherwise, with everything that differs: decide which side is right, and
+    /// change the options, or the bucket with the server's own tools. [`Rejection::InvalidOption`] for an option out of its range,
+    /// [`Rejection::Name`] for a name that is not valid, [`Rejection::Refused`] for a stream that is no bucket; otherwise what the
+    /// engine says.
+    pub async fn bucket(&self, name: impl Into<String>, options: BucketOptions) -> Result<Space, StoreError> {
+        let name = Name::new(name)?;
+        options.check()?;
+        let mut buckets = self.shared.buckets.lock().await;
+        let store = self.shared.backend.bucket(&name, options).await?;
+        // Who opens it again shares its watches, unless it was made anew in another shape.
+        if let Some(bucket) = buckets.get(&name).filter(|b| b.store.capabilities() == store.capabilities()) {
+            return Ok(bucket.clone());
+        }
+        let bucket = self.over(name.clone(), store);
+        buckets.insert(name, bucket.clone());
+        Ok(bucket)
+    }
+
+    fn over(&self, name: Name, store: Arc<dyn Store>) -> Space {
+        Space {
+            store,
             backend: Arc::clone(&self.shared.backend),
-            name: name.clone(),
+            name,
             clock: self.shared.clock.clone(),
             instance: self.shared.instance.as_str().into(),
             beside: Arc::default(),
-        };
-        spaces.insert(name, space.clone());
-        Ok(space)
+        }
     }
 }
 
@@ -190,8 +231,11 @@ impl Space {
     /// # Errors
     ///
     /// [`Rejection::Name`] for a name that is not valid, [`Rejection::InvalidOption`] when the queue exists with other options,
-    /// otherwise what the engine says.
+    /// [`Rejection::Unsupported`] for a bucket, otherwise what the engine says.
     pub async fn queue(&self, name: impl Into<String>, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError> {
+        if !self.store.capabilities().queues {
+            return Err(bucket::lacks(self.store.capabilities(), "a queue").into());
+        }
         self.backend.queue(&self.name, &Name::new(name)?, options).await
     }
 }

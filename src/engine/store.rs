@@ -3,7 +3,10 @@
 //! What every engine promises is written at [`Store`] and held by the conformance suite (`testing::conformance`). The trait
 //! does not know runs, topologies or queues' consumers; whoever is above `engine` does not know which engine is below.
 
-use super::{Key, Message, Name, NameError, Scope};
+use super::{
+    Key, Message, Name, NameError, Scope,
+    bucket::{Difference, Version, list},
+};
 use crate::{error::BoxError, time::Timestamp};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -162,6 +165,8 @@ pub struct Capabilities {
     pub checks: bool,
     /// [`PutOptions::ttl`].
     pub ttl: bool,
+    /// Queues beside the keys, and messages to them in a [`Store::commit`]; a bucket has none.
+    pub queues: bool,
     /// [`Store::get_many`] is one consistent snapshot.
     pub consistent_get_many: bool,
     /// An acknowledged write survives the death of this process.
@@ -185,6 +190,7 @@ impl Capabilities {
             timers: true,
             checks: true,
             ttl: true,
+            queues: true,
             consistent_get_many: true,
             durable: true,
             exclusive: false,
@@ -384,6 +390,14 @@ pub enum Rejection {
     /// An option is out of its range.
     #[error("{0}")]
     InvalidOption(&'static str),
+    /// The bucket is there and is configured otherwise. It was not changed.
+    #[error("the bucket `{bucket}` is configured otherwise: {}", list(.differences))]
+    Drift {
+        /// The name of the bucket.
+        bucket: String,
+        /// Everything that differs.
+        differences: Vec<Difference>,
+    },
     /// What is stored cannot be understood. It is left as it is.
     #[error("what is stored at `{at}` cannot be read")]
     Corrupt {
@@ -425,6 +439,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Reads several keys as of one moment, in their order.
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>, StoreError>;
+
+    /// Lists the versions of a key that are kept, oldest first, removals among them for as long as there is a trace of them.
+    ///
+    /// A space keeps the newest only. How many a bucket keeps is its [`BucketOptions::history`](super::BucketOptions::history).
+    async fn history(&self, key: &Key) -> Result<Vec<Version>, StoreError> {
+        let newest = self.get(key).await?;
+        Ok(newest.map(|e| Version::new(e.revision, e.written_at, Some(e.value), e.label)).into_iter().collect())
+    }
 
     /// Stores a value.
     async fn put(&self, key: &Key, value: Bytes, expect: Expect, options: PutOptions) -> Result<Revision, StoreError>;

@@ -8,7 +8,7 @@
 use crate::{
     engine::{
         Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, PutOptions, Revision, Scope, Space, Store,
-        StoreError,
+        StoreError, Version,
     },
     testing::Dice,
     time::Clock,
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 /// What a call asks of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
-    /// `get` and `get_many`
+    /// `get`, `get_many` and `history`
     Read,
     /// `put`
     Put,
@@ -275,6 +275,11 @@ impl Store for FaultyStore {
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>, StoreError> {
         let fault = self.meet(Op::Read, keys.iter().collect()).await?;
         after(fault, self.inner.get_many(keys).await).await
+    }
+
+    async fn history(&self, key: &Key) -> Result<Vec<Version>, StoreError> {
+        let fault = self.meet(Op::Read, vec![key]).await?;
+        after(fault, self.inner.history(key).await).await
     }
 
     async fn put(&self, key: &Key, value: Bytes, expect: Expect, options: PutOptions) -> Result<Revision, StoreError> {

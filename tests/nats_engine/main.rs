@@ -4,6 +4,7 @@
 #![cfg(feature = "nats")]
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+mod bucket;
 mod commit;
 mod kit;
 mod opening;

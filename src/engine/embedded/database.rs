@@ -19,6 +19,8 @@ pub(super) type QueueId = u32;
 
 /// Revision, time of writing, time of expiry, label.
 pub(super) type Head = (u64, i64, Option<i64>, Option<&'static str>);
+/// Time of writing, label, value.
+pub(super) type Stored = (i64, Option<&'static str>, Option<&'static [u8]>);
 /// Id, headers, payload.
 pub(super) type Letter = (Option<&'static str>, Vec<(&'static str, &'static str)>, &'static [u8]);
 
@@ -52,7 +54,12 @@ tables! {
     heads HEADS: (SpaceId, &'static str) => Head;
     /// The values.
     bodies BODIES: (SpaceId, &'static str) => &'static [u8];
-    /// When keys expire.
+    /// The options of each space that is a bucket: history, maximal age and life of markers in microseconds, replicas, whether it
+    /// is to be in memory, the most bytes of a value or zero, and what it is for.
+    buckets BUCKETS: SpaceId => (u64, u64, u64, u64, bool, u32, &'static str);
+    /// The versions of keys of buckets that keep more than one: when it was written, its label, and its value unless it is a removal.
+    versions VERSIONS: (SpaceId, &'static str, u64) => Stored;
+    /// When keys expire, and versions of removed keys with them.
     expiries EXPIRIES: (i64, SpaceId, &'static str) => ();
     /// The number of each queue.
     queues QUEUES: (SpaceId, &'static str) => QueueId;

@@ -4,9 +4,10 @@
 //! acknowledged write, delivery count and timer survives a kill; in memory everything goes with the last handle. One process
 //! has a file for itself, so what a dead one had in flight is ready as soon as the file is opened again.
 //!
-//! The rooms: `database` knows the tables, `group` runs transactions, `values`, `messages` and `timers` say what happens in
+//! The rooms: `database` knows the tables, `group` runs transactions, `values`, `bucket`, `messages` and `timers` say what happens in
 //! one, `watch` tells others, and `store` and `queue` are the contract's faces. None of them knows what the bytes mean.
 
+mod bucket;
 mod database;
 mod group;
 mod messages;
@@ -16,7 +17,7 @@ mod timers;
 mod values;
 mod watch;
 
-use super::{Backend, Capabilities, Name, Queue, QueueOptions, Store, StoreError};
+use super::{Backend, BucketOptions, Capabilities, Name, Queue, QueueOptions, Store, StoreError};
 use crate::time::{Backoff, Clock};
 use async_trait::async_trait;
 use database::{Batch, Effects, QueueId};
@@ -146,6 +147,10 @@ fn recover(database: &Database, clock: &Clock) -> Result<(), StoreError> {
 impl Backend for Embedded {
     async fn store(&self, space: &Name) -> Result<Arc<dyn Store>, StoreError> {
         Ok(Arc::new(store::EmbeddedStore::open(Arc::clone(&self.core), space).await?))
+    }
+
+    async fn bucket(&self, name: &Name, options: BucketOptions) -> Result<Arc<dyn Store>, StoreError> {
+        Ok(Arc::new(store::EmbeddedStore::open_bucket(Arc::clone(&self.core), name, options).await?))
     }
 
     async fn queue(&self, space: &Name, name: &Name, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError> {

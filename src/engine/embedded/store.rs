@@ -3,32 +3,78 @@
 //! Reads take a snapshot where they are called: pages are in the system's cache or close to it, and a thread would cost more.
 
 use super::{
-    Core,
-    database::{BODIES, Batch, Fault, HEADS, QueueId, REVISIONS, SpaceId, unreadable},
+    Core, bucket,
+    bucket::Keeping,
+    database::{BODIES, Batch, Fault, HEADS, QueueId, REVISIONS, SpaceId, VERSIONS, unreadable},
     values,
 };
 use crate::engine::{
-    Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, MAX_KEY_BYTES, Message, Name, NameError, PutOptions,
-    Rejection, Revision, Scope, Store, StoreError, Timer, WriteOp,
+    BucketOptions, Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, MAX_KEY_BYTES, Message, Name,
+    NameError, PutOptions, Rejection, Revision, Scope, Storage, Store, StoreError, Timer, Version, WriteOp,
+    bucket::{Configured, admit, admit_ttl, without_a_space},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use redb::{ReadTransaction, ReadableDatabase as _};
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+/// How long a space's marker of an expired key stays on a server; here it leaves none, and takes TTLs all the same.
+const MARKERS: Duration = Duration::from_secs(3600);
 
 /// A space of an embedded engine.
 #[derive(Debug)]
 pub(super) struct EmbeddedStore {
     core: Arc<Core>,
     space: SpaceId,
+    keeping: Keeping,
+    capabilities: Capabilities,
 }
 
 impl EmbeddedStore {
     pub(super) async fn open(core: Arc<Core>, name: &Name) -> Result<Self, StoreError> {
         let name = name.clone();
-        let space = core.writer.submit(move |batch| Ok(batch.space(name.as_str())?)).await?;
-        Ok(Self { core, space })
+        let opened = core.writer.submit(move |batch| {
+            let space = batch.space(name.as_str())?;
+            batch.must_be_space(space, name.as_str())?;
+            Ok(space)
+        });
+        let (space, capabilities) = (opened.await?, core.capabilities.clone());
+        Ok(Self { core, space, keeping: Keeping::SPACE, capabilities })
+    }
+
+    pub(super) async fn open_bucket(core: Arc<Core>, name: &Name, options: BucketOptions) -> Result<Self, StoreError> {
+        if options.max_bytes.is_some() {
+            let (engine, remedy) = (core.capabilities.engine.clone(), "limit the size of what is written, or its age");
+            return Err(Rejection::Unsupported { what: "`max_bytes`", engine, remedy }.into());
+        }
+        let name = name.clone();
+        // What a space is here, to somebody who opens it as a bucket.
+        let space = Configured {
+            history: Some(1),
+            max_age: Duration::ZERO,
+            replicas: 1,
+            storage: if core.capabilities.durable { Storage::File } else { Storage::Memory },
+            limit_markers: MARKERS,
+            max_bytes: None,
+            max_value_size: None,
+            description: String::new(),
+        };
+        let opened = core.writer.submit(move |batch| batch.bucket(name.as_str(), &options, space)).await?;
+        let (space, configured, is_bucket) = opened;
+        let mut capabilities = core.capabilities.clone();
+        if is_bucket {
+            without_a_space(&mut capabilities);
+            capabilities.ttl = !configured.limit_markers.is_zero() && configured.history == Some(1);
+            let limit = configured.max_value_size.and_then(|n| usize::try_from(n).ok());
+            capabilities.max_value = limit.unwrap_or(usize::MAX).min(capabilities.max_value);
+        }
+        Ok(Self { core, space, keeping: Keeping::of(&configured), capabilities })
+    }
+
+    /// Where a write goes, and how it is kept.
+    fn place(&self) -> (SpaceId, Keeping) {
+        (self.space, self.keeping)
     }
 
     fn snapshot(&self) -> Result<ReadTransaction, StoreError> {
@@ -50,11 +96,15 @@ impl EmbeddedStore {
 
     fn check_value(&self, value: &Bytes, options: &PutOptions) -> Result<(), Rejection> {
         options.check()?;
-        within(value.len(), self.core.capabilities.max_value, "bytes")
+        if options.ttl.is_some() && !self.capabilities.ttl {
+            admit_ttl(&self.capabilities, Some(self.keeping.history))?;
+        }
+        within(value.len(), self.capabilities.max_value, "bytes")
     }
 
     fn check_commit(&self, commit: &Commit) -> Result<(), Rejection> {
-        within(commit.len(), self.core.capabilities.max_commit, "parts")?;
+        admit(&self.capabilities, commit)?;
+        within(commit.len(), self.capabilities.max_commit, "parts")?;
         let mut keys = HashSet::with_capacity(commit.len());
         let checked = commit.checks.iter().map(|check| &check.key);
         for key in commit.writes.iter().map(|write| &write.key).chain(checked) {
@@ -85,7 +135,7 @@ impl EmbeddedStore {
 #[async_trait]
 impl Store for EmbeddedStore {
     fn capabilities(&self) -> &Capabilities {
-        &self.core.capabilities
+        &self.capabilities
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
@@ -97,23 +147,34 @@ impl Store for EmbeddedStore {
         self.read(&self.snapshot()?, keys)
     }
 
+    async fn history(&self, key: &Key) -> Result<Vec<Version>, StoreError> {
+        check_key(key)?;
+        let snapshot = self.snapshot()?;
+        if self.keeping.history > 1 {
+            let versions = snapshot.open_table(VERSIONS).map_err(unreadable)?;
+            return bucket::versions(&versions, self.place(), key, self.core.writer.clock.now());
+        }
+        let newest = self.read(&snapshot, std::slice::from_ref(key))?.pop().flatten();
+        Ok(newest.map(|e| Version::new(e.revision, e.written_at, Some(e.value), e.label)).into_iter().collect())
+    }
+
     async fn put(&self, key: &Key, value: Bytes, expect: Expect, options: PutOptions) -> Result<Revision, StoreError> {
         check_key(key)?;
         self.check_value(&value, &options)?;
-        let (space, key) = (self.space, key.clone());
+        let (place, key) = (self.place(), key.clone());
         let put = self.core.writer.submit(move |batch| {
-            require(batch, space, &key, expect)?;
-            Ok(batch.put(space, &key, value, options)?)
+            require(batch, place.0, &key, expect)?;
+            Ok(batch.put(place, &key, value, options)?)
         });
         put.await
     }
 
     async fn delete(&self, key: &Key, expect: Expect) -> Result<Revision, StoreError> {
         check_key(key)?;
-        let (space, key) = (self.space, key.clone());
+        let (place, key) = (self.place(), key.clone());
         let delete = self.core.writer.submit(move |batch| {
-            require(batch, space, &key, expect)?;
-            Ok(batch.delete(space, &key)?)
+            require(batch, place.0, &key, expect)?;
+            Ok(batch.delete(place, &key)?)
         });
         delete.await
     }
@@ -123,8 +184,8 @@ impl Store for EmbeddedStore {
         if commit.is_empty() {
             return Ok(Committed { revisions: Vec::new() });
         }
-        let space = self.space;
-        self.core.writer.submit(move |batch| perform(batch, space, commit)).await
+        let place = self.place();
+        self.core.writer.submit(move |batch| perform(batch, place, commit)).await
     }
 
     async fn keys(&self, scope: &Scope) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError> {
@@ -144,7 +205,8 @@ impl Store for EmbeddedStore {
 }
 
 /// Does a whole commit: every expectation first, then everything that it asks for.
-fn perform(batch: &mut Batch<'_>, space: SpaceId, commit: Commit) -> Result<Committed, Fault> {
+fn perform(batch: &mut Batch<'_>, place: (SpaceId, Keeping), commit: Commit) -> Result<Committed, Fault> {
+    let (space, _) = place;
     let Commit { writes, checks, messages, timers } = commit;
     let expectations = writes.iter().map(|write| (&write.key, write.expect));
     for (key, expect) in expectations.chain(checks.iter().map(|check| (&check.key, check.expect))) {
@@ -153,8 +215,8 @@ fn perform(batch: &mut Batch<'_>, space: SpaceId, commit: Commit) -> Result<Comm
     let mut revisions = Vec::with_capacity(writes.len());
     for write in writes {
         revisions.push(match write.op {
-            WriteOp::Put(value, options) => batch.put(space, &write.key, value, options)?,
-            WriteOp::Delete => batch.delete(space, &write.key)?,
+            WriteOp::Put(value, options) => batch.put(place, &write.key, value, options)?,
+            WriteOp::Delete => batch.delete(place, &write.key)?,
         });
     }
     for outgoing in &messages {

@@ -3,7 +3,10 @@
 //! A key that is due reads as absent from that instant on, whether or not it was swept. Everything here either only looks, or
 //! only writes and can fail for storage alone, so that a request which is refused has written nothing.
 
-use super::database::{Batch, Head, QueueId, SpaceId, unreadable};
+use super::{
+    bucket::Keeping,
+    database::{Batch, Head, QueueId, SpaceId, unreadable},
+};
 use crate::{
     engine::{Change, Entry, Expect, Key, KeyInfo, PutOptions, Revision, Scope, StoreError},
     time::Timestamp,
@@ -49,14 +52,14 @@ impl Batch<'_> {
     /// Writes a value.
     pub(super) fn put(
         &mut self,
-        space: SpaceId,
+        (space, keeping): (SpaceId, Keeping),
         key: &Key,
         value: Bytes,
         options: PutOptions,
     ) -> Result<Revision, StorageError> {
         let revision = self.next_revision(space)?;
         self.forget_expiry(space, key.as_str())?;
-        let expires = options.ttl.map(|ttl| self.now + ttl);
+        let expires = [options.ttl, keeping.max_age].into_iter().flatten().min().map(|life| self.now + life);
         let head = (revision.get(), self.now.as_micros(), expires.map(Timestamp::as_micros), options.label.as_deref());
         self.tables.heads.insert((space, key.as_str()), head)?;
         self.tables.bodies.insert((space, key.as_str()), &*value)?;
@@ -64,15 +67,17 @@ impl Batch<'_> {
             self.tables.expiries.insert((at.as_micros(), space, key.as_str()), ())?;
             self.wake_at(at);
         }
+        self.keep_version((space, keeping), key, revision, options.label.as_deref(), Some(&value))?;
         let entry = Entry::new(key.clone(), value, revision, options.label, self.now);
         self.effects.changes.push((space, Change::Put(entry)));
         Ok(revision)
     }
 
     /// Removes a key; the removal has a revision also when there was nothing.
-    pub(super) fn delete(&mut self, space: SpaceId, key: &Key) -> Result<Revision, StorageError> {
+    pub(super) fn delete(&mut self, (space, keeping): (SpaceId, Keeping), key: &Key) -> Result<Revision, StorageError> {
         let revision = self.next_revision(space)?;
         if self.remove(space, key.as_str())? {
+            self.keep_version((space, keeping), key, revision, None, None)?;
             self.effects.changes.push((space, Change::Deleted(key.clone(), revision)));
         }
         Ok(revision)
@@ -84,10 +89,17 @@ impl Batch<'_> {
         let mut due = Vec::new();
         for row in self.tables.expiries.range(..end)?.take(most) {
             let (row, ()) = row.map(|(key, unit)| (key, unit.value()))?;
-            let (_, space, key) = row.value();
-            due.push((space, key.to_owned()));
+            let (at, space, key) = row.value();
+            due.push((at, space, key.to_owned()));
         }
-        for (space, key) in &due {
+        for (at, space, key) in &due {
+            self.tables.expiries.remove((*at, *space, key.as_str()))?;
+            self.drop_versions(*space, key)?;
+            // A row may be of versions only, whose key was removed and perhaps written anew.
+            let expired = self.tables.heads.get((*space, key.as_str()))?.is_some_and(|head| head.value().2 == Some(*at));
+            if !expired {
+                continue;
+            }
             let revision = self.next_revision(*space)?;
             self.remove(*space, key)?;
             let key = stored_key(key)?;

@@ -13,7 +13,7 @@ use super::{
     write::{Attempt, Verdict},
 };
 use crate::{
-    engine::{Commit, Committed, Outgoing, Rejection, Revision, StoreError, Write},
+    engine::{Commit, Committed, Outgoing, Rejection, Revision, StoreError, Write, bucket},
     error::BoxError,
 };
 use futures_util::future::try_join_all;
@@ -80,6 +80,9 @@ impl Core {
     /// Refuses what this server cannot do, before anything is sent.
     fn able(&self, commit: &Commit) -> Result<(), StoreError> {
         let can = &self.capabilities;
+        if !can.queues {
+            return Ok(bucket::admit(can, commit)?);
+        }
         let lacks = |what, remedy| Err(Rejection::Unsupported { what, engine: can.engine.clone(), remedy }.into());
         if !commit.timers.is_empty() && !can.timers {
             return lacks("a timer", "nats-server 2.12 or newer has schedules");

@@ -1,6 +1,13 @@
 //! What the parts of one space's store share: the connections, the names, and what was seen of the stream.
 
-use super::{group::Groups, ids::Chains, link::Link, names::Names, read::Found, space::Opened};
+use super::{
+    group::Groups,
+    ids::Chains,
+    link::Link,
+    names::Names,
+    read::Found,
+    space::{Keeping, Opened},
+};
 use crate::engine::Capabilities;
 use std::sync::Arc;
 
@@ -14,6 +21,7 @@ pub(super) struct Core {
     pub(super) names: Names,
     pub(super) replicas: usize,
     pub(super) capabilities: Capabilities,
+    pub(super) keeping: Keeping,
     /// Whether single writes leave in batches, too.
     pub(super) shares_writes: bool,
     pub(super) chains: Chains,
@@ -22,11 +30,11 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new((link, feed): (Arc<Link>, Arc<Link>), names: Names, opened: Opened, shares_writes: bool) -> Self {
-        let Opened { replicas, capabilities, .. } = opened;
+        let Opened { replicas, capabilities, keeping, .. } = opened;
         // A server without batches takes each write for itself.
         let shares_writes = shares_writes && capabilities.atomic_commit;
         let (chains, groups) = (Chains::default(), Groups::default());
-        Self { link, feed, names, replicas, capabilities, shares_writes, chains, groups }
+        Self { link, feed, names, replicas, capabilities, keeping, shares_writes, chains, groups }
     }
 
     /// Remembers what was read.

@@ -28,11 +28,13 @@
 mod access;
 mod asides;
 mod batch;
+mod bucket;
 mod commit;
 mod core;
 mod errors;
 mod feed;
 mod group;
+mod history;
 mod ids;
 mod keys;
 mod link;
@@ -51,7 +53,7 @@ mod watch;
 mod write;
 
 use self::{core::Core, link::Link, names::Names, options::Options, queue::JetQueue, space::Shape, store::JetStore};
-use super::{Backend, Name, OpenError, Queue, QueueOptions, Store, StoreError};
+use super::{Backend, BucketOptions, Name, OpenError, Queue, QueueOptions, Store, StoreError};
 use crate::time::Clock;
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -97,6 +99,13 @@ impl Backend for Nats {
     async fn store(&self, space: &Name) -> Result<Arc<dyn Store>, StoreError> {
         let names = Names::new(&self.prefix, space);
         let opened = space::open(&self.link, &names, self.shape).await?;
+        let links = (Arc::clone(&self.link), Arc::clone(&self.feed));
+        Ok(Arc::new(JetStore::new(Core::new(links, names, opened, self.shares_writes))))
+    }
+
+    async fn bucket(&self, name: &Name, options: BucketOptions) -> Result<Arc<dyn Store>, StoreError> {
+        let names = Names::new(&self.prefix, name);
+        let opened = bucket::open(&self.link, &names, self.shape, &options).await?;
         let links = (Arc::clone(&self.link), Arc::clone(&self.feed));
         Ok(Arc::new(JetStore::new(Core::new(links, names, opened, self.shares_writes))))
     }

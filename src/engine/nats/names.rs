@@ -51,6 +51,11 @@ impl Names {
         Self { space: format!("{prefix}{space}") }
     }
 
+    /// The space itself, with its prefix: to other clients it is the name of a bucket.
+    pub(super) fn space(&self) -> &str {
+        &self.space
+    }
+
     /// The stream that is the space.
     pub(super) fn stream(&self) -> String {
         format!("KV_{}", self.space)

@@ -99,7 +99,7 @@ impl Plan {
                 anchor = Some(Anchor { index, subject, expect: write.expect, expected, is_key: true });
             }
             let chain = core.chains.next(&subject, expected, self.id);
-            let headers = headers(&chain, expected, &write.op);
+            let headers = headers(&chain, expected, &write.op, core.keeping);
             parts.push(Part { subject, headers, payload: body(&write.op), chain: Some(chain), free: false });
         }
         for (i, outgoing) in self.commit.messages.iter().enumerate() {

@@ -20,8 +20,8 @@ use async_nats::{
     jetstream::{message::StreamMessage, stream::RawMessage},
 };
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use serde_json::json;
+use futures_util::{StreamExt as _, future::try_join_all};
+use serde_json::{Value, json};
 use std::collections::HashMap;
 
 /// The most results that the server gives to one request.
@@ -98,8 +98,18 @@ impl Core {
     }
 
     async fn last_once(&self, subject: &str, patience: &mut Patience) -> Result<Option<Found>, StoreError> {
+        self.message(subject, &json!({ "last_by_subj": subject }), patience).await
+    }
+
+    /// Reads one message of a subject from the stream's leader.
+    pub(super) async fn message(
+        &self,
+        subject: &str,
+        which: &Value,
+        patience: &mut Patience,
+    ) -> Result<Option<Found>, StoreError> {
         let verb = format!("STREAM.MSG.GET.{}", self.names.stream());
-        let mut answer = match self.link.api(&verb, &json!({ "last_by_subj": subject }), patience).await? {
+        let mut answer = match self.link.api(&verb, which, patience).await? {
             Ok(answer) => answer,
             Err(error) if error.is_absent() => return Ok(None),
             Err(error) => return Err(refused(error)),
@@ -118,6 +128,12 @@ impl Core {
         subjects: &[String],
         patience: &mut Patience,
     ) -> Result<HashMap<String, Found>, StoreError> {
+        if !self.capabilities.consistent_get_many {
+            // Without direct gets each is read for itself.
+            let each = subjects.iter().map(async |subject| self.last(subject, &mut self.link.patience()).await);
+            let found = try_join_all(each).await?;
+            return Ok(found.into_iter().flatten().map(|f| (f.subject.clone(), f)).collect());
+        }
         let token = self.chains.seen();
         let mut page = PAGE;
         loop {

@@ -25,7 +25,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    fn storage(self) -> &'static str {
+    pub(super) fn storage(self) -> &'static str {
         if self.memory { "memory" } else { "file" }
     }
 }
@@ -35,15 +35,44 @@ impl Shape {
 pub(super) struct Opened {
     pub(super) replicas: usize,
     /// How long it remembers message ids, in nanoseconds.
-    window: u64,
+    pub(super) window: u64,
     pub(super) capabilities: Capabilities,
+    pub(super) keeping: Keeping,
 }
+
+/// How a stream keeps keys, as far as a write or a watch has to know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keeping {
+    /// How many messages of a key; `None` for all.
+    pub(super) history: Option<u64>,
+    /// Whether writes have TTLs, tombstones among them.
+    pub(super) ttl: bool,
+    /// After which age everything goes.
+    pub(super) max_age: Option<Duration>,
+    /// The same, when it leaves no marker.
+    pub(super) silent_age: Option<Duration>,
+    /// How long the marker of an expired key stays.
+    pub(super) marker: Option<Duration>,
+}
+
+impl Keeping {
+    /// What a space is.
+    const SPACE: Self = Self { history: Some(1), ttl: true, max_age: None, silent_age: None, marker: Some(MARKER_TTL) };
+
+    /// How long there is at least a trace of what was removed or has expired.
+    pub(super) fn trace(self) -> Duration {
+        let short = [self.marker, self.max_age].into_iter().flatten().min();
+        short.map_or(MARKER_TTL, |short| short.min(MARKER_TTL))
+    }
+}
+
+/// The window that a server gives a stream that asks for none.
+pub(super) const SERVERS_WINDOW: Duration = Duration::from_secs(120);
 
 /// Opens the stream of a space, and creates it when it is not there.
 pub(super) async fn open(link: &Link, names: &Names, shape: Shape) -> Result<Opened, StoreError> {
     let mut patience = link.patience();
-    let account = link.api("INFO", &Value::Null, &mut patience).await?.map_err(refused)?;
-    let level = account["api"]["level"].as_u64().unwrap_or(0);
+    let level = level(link, &mut patience).await?;
     let stream = names.stream();
     let mut config = json!({
         "name": stream, "subjects": names.subjects(), "retention": "limits", "discard": "old",
@@ -66,16 +95,27 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape) -> Result<Ope
         let remedy = "a space needs nats-server 2.11 or newer, and a stream that allows TTLs and direct gets";
         return Err(Rejection::Unsupported { what: "a space", engine, remedy }.into());
     }
-    let atomic = flag("allow_atomic");
     let mut capabilities = Capabilities::full(engine);
-    capabilities.atomic_commit = atomic;
-    capabilities.checks = atomic;
+    batches(effective, &mut capabilities);
+    capabilities.max_value = link.max_value();
+    let replicas = effective["num_replicas"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
+    Ok(Opened { replicas, window: window(effective), capabilities, keeping: Keeping::SPACE })
+}
+
+/// Asks for the level of the server's API: 0 before 2.11, 2 from 2.12 on.
+pub(super) async fn level(link: &Link, patience: &mut Patience) -> Result<u64, StoreError> {
+    let account = link.api("INFO", &Value::Null, patience).await?.map_err(refused)?;
+    Ok(account["api"]["level"].as_u64().unwrap_or(0))
+}
+
+/// Takes away what a stream was not given.
+pub(super) fn batches(effective: &Value, capabilities: &mut Capabilities) {
+    let flag = |name: &str| effective[name].as_bool().unwrap_or(false);
+    capabilities.atomic_commit = flag("allow_atomic");
+    capabilities.checks = flag("allow_atomic");
     capabilities.timers = flag("allow_msg_schedules");
     capabilities.durable = effective["storage"] == "file";
-    capabilities.max_value = link.max_value();
     capabilities.max_commit = MAX_COMMIT;
-    let replicas = effective["num_replicas"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
-    Ok(Opened { replicas, window: window(effective), capabilities })
 }
 
 /// Makes a space remember message ids for at least `window`. The longest window of its queues holds for all of them, since the
@@ -97,12 +137,12 @@ pub(super) async fn remember(link: &Link, names: &Names, opened: &Opened, wanted
     Ok(())
 }
 
-fn window(config: &Value) -> u64 {
+pub(super) fn window(config: &Value) -> u64 {
     config["duplicate_window"].as_u64().unwrap_or(0)
 }
 
 /// Returns a stream as it is, and creates it when it is not there.
-async fn create(link: &Link, stream: &str, config: &Value, patience: &mut Patience) -> Result<Value, StoreError> {
+pub(super) async fn create(link: &Link, stream: &str, config: &Value, patience: &mut Patience) -> Result<Value, StoreError> {
     loop {
         match link.api(&format!("STREAM.INFO.{stream}"), &Value::Null, patience).await? {
             Ok(found) => return Ok(found),

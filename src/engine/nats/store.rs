@@ -3,7 +3,7 @@
 use super::{core::Core, watch::Hubs};
 use crate::engine::{
     Capabilities, Change, Commit, Committed, Entry, Expect, Key, KeyInfo, PutOptions, Revision, Scope, Store, StoreError,
-    Write, WriteOp,
+    Version, Write, WriteOp,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -54,6 +54,10 @@ impl Store for JetStore {
         let found = self.core.snapshot(&once, &mut self.core.link.patience()).await?;
         let entry = |(key, subject): (&Key, &String)| found.get(subject)?.clone().into_entry(key.clone());
         Ok(keys.iter().zip(&subjects).map(entry).collect())
+    }
+
+    async fn history(&self, key: &Key) -> Result<Vec<Version>, StoreError> {
+        self.core.history(key).await
     }
 
     async fn put(&self, key: &Key, value: Bytes, expect: Expect, options: PutOptions) -> Result<Revision, StoreError> {

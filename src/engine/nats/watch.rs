@@ -9,21 +9,23 @@ use super::{
     core::Core,
     errors::refused,
     feed::{Feed, Start, Step},
-    names::MARKER_TTL,
     read::{Found, Gone},
     reader::Reader,
 };
 use crate::{
-    engine::{Change, Entry, Key, Scope, StoreError},
-    time::{Backoff, Instant},
+    engine::{Change, Entry, Key, Revision, Scope, StoreError},
+    time::{Backoff, Instant, Timestamp},
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 use tokio::task::JoinHandle;
+
+/// How long a watch waits before it asks again whether something has come of age.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The hubs of a store.
 #[derive(Debug, Default)]
@@ -49,6 +51,10 @@ struct State {
     live: HashMap<Key, Entry>,
     last: u64,
     readers: Vec<Weak<Reader>>,
+    /// After which age a value goes without a marker.
+    silent_age: Option<Duration>,
+    /// When what is live comes of that age, in the order of revisions.
+    ages: VecDeque<(Key, u64, Timestamp)>,
 }
 
 impl Hubs {
@@ -58,7 +64,8 @@ impl Hubs {
         let mut hubs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         hubs.retain(|_, hub| hub.strong_count() > 0);
         let hub = hubs.get(scope).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let state = Arc::new(Mutex::new(State::default()));
+            let state = State { silent_age: core.keeping.silent_age, ..State::default() };
+            let state = Arc::new(Mutex::new(state));
             let task = follow(Arc::clone(core), filter, Arc::clone(&state));
             let hub = Arc::new(Hub { task: tokio::runtime::Handle::current().spawn(task), state });
             hubs.insert(scope.clone(), Arc::downgrade(&hub));
@@ -92,6 +99,11 @@ impl State {
     fn restart(&mut self, live: HashMap<Key, Entry>, last: u64) {
         let resynced = self.synced;
         (self.synced, self.live, self.last) = (true, live, last);
+        if let Some(age) = self.silent_age {
+            let mut ages: Vec<_> = self.live.values().map(|e| (e.key.clone(), e.revision.get(), e.written_at + age)).collect();
+            ages.sort_unstable_by_key(|(_, revision, _)| *revision);
+            self.ages = ages.into();
+        }
         self.readers.retain(|r| r.strong_count() > 0);
         for reader in self.readers.iter().filter_map(Weak::upgrade) {
             reader.restart(self.changes(), last, resynced);
@@ -107,6 +119,9 @@ impl State {
         self.last = revision.get();
         let change = match (gone, found.into_entry(key.clone())) {
             (_, Some(entry)) => {
+                if let Some(age) = self.silent_age {
+                    self.ages.push_back((key.clone(), revision.get(), entry.written_at + age));
+                }
                 self.live.insert(key.clone(), entry.clone());
                 Change::Put(entry)
             }
@@ -119,9 +134,32 @@ impl State {
                 }
             }
         };
+        self.tell(&key, revision.get(), &change);
+    }
+
+    fn tell(&mut self, key: &Key, revision: u64, change: &Change) {
         self.readers.retain(|r| r.strong_count() > 0);
         for reader in self.readers.iter().filter_map(Weak::upgrade) {
-            reader.push(key.clone(), revision.get(), change.clone());
+            reader.push(key.clone(), revision, change.clone());
+        }
+    }
+
+    /// Tells when the oldest value comes of age, by the server's clock.
+    fn due(&mut self) -> Option<Timestamp> {
+        let Self { live, ages, .. } = self;
+        while ages.front().is_some_and(|(key, at, _)| live.get(key).is_none_or(|e| e.revision.get() != *at)) {
+            ages.pop_front();
+        }
+        ages.front().map(|(_, _, due)| *due)
+    }
+
+    /// Drops what is older than the stream's first message. An expiry by age has no revision of its own; that of its value stands
+    /// for it.
+    fn expire_before(&mut self, first: u64) {
+        while self.due().is_some() && self.ages.front().is_some_and(|(_, revision, _)| *revision < first) {
+            let Some((key, revision, _)) = self.ages.pop_front() else { return };
+            self.live.remove(&key);
+            self.tell(&key, revision, &Change::Expired(key.clone(), Revision::new(revision)));
         }
     }
 }
@@ -157,24 +195,26 @@ async fn follow_once(
     let verb = format!("STREAM.INFO.{}", core.names.stream());
     let info = core.feed.api(&verb, &serde_json::Value::Null, &mut core.feed.patience()).await?.map_err(refused)?;
     let created = info["created"].as_str().unwrap_or_default().to_owned();
-    let number = |name: &str| info["state"][name].as_u64().unwrap_or(0);
-    let (first_of_stream, last_of_stream) = (number("first_seq"), number("last_seq"));
+    let (first_of_stream, last_of_stream) = ends(&info);
     let last = lock(state).last;
     let clock = &core.feed.clock;
     let continues = place.as_ref().is_some_and(|p| {
-        p.created == created && last_of_stream >= last && clock.instant().saturating_duration_since(p.heard) < MARKER_TTL / 2
+        let away = clock.instant().saturating_duration_since(p.heard);
+        p.created == created && last_of_stream >= last && away < core.keeping.trace() / 2
     });
     if !continues {
         *place = None;
     }
     let mut feed = Feed::open(core, &[filter], if continues { Start::At(last + 1) } else { Start::State }, false).await?;
     let mut full = if continues { None } else { Some((HashMap::new(), 0)) };
-    let (mut pending, mut catching_up) = (feed.pending, true);
+    let (mut pending, mut catching_up, mut looked) = (feed.pending, true, clock.instant());
     loop {
         if pending == 0 {
             if let Some((live, up_to)) = full.take() {
                 lock(state).restart(live, up_to);
                 *place = Some(Place { created: created.clone(), heard: clock.instant() });
+            } else if catching_up && core.keeping.silent_age.is_some() {
+                lock(state).expire_before(first_of_stream);
             } else if catching_up && lock(state).live.values().any(|e| e.revision.get() < first_of_stream) {
                 // What the stream no longer has and nobody reported as gone was purged.
                 *place = None;
@@ -183,7 +223,23 @@ async fn follow_once(
             catching_up = false;
             backoff.reset();
         }
-        let found = match feed.next().await {
+        let due = if full.is_none() { lock(state).due() } else { None };
+        let step = match due {
+            None => Some(feed.next().await),
+            Some(due) => {
+                let pause = LOOK.saturating_sub(clock.instant().saturating_duration_since(looked));
+                let wait = due.since(clock.now()).max(pause);
+                clock.timeout(wait, feed.next()).await
+            }
+        };
+        let Some(step) = step else {
+            // The server's clock decides, and what it has dropped is below its first message.
+            looked = clock.instant();
+            let info = core.feed.api(&verb, &serde_json::Value::Null, &mut core.feed.patience()).await?.map_err(refused)?;
+            lock(state).expire_before(ends(&info).0);
+            continue;
+        };
+        let found = match step {
             Step::Message(found, left) => {
                 pending = left;
                 found
@@ -208,6 +264,12 @@ async fn follow_once(
             None => lock(state).apply(key, found),
         }
     }
+}
+
+/// The sequences of the first and of the last message of a stream.
+fn ends(info: &serde_json::Value) -> (u64, u64) {
+    let number = |name: &str| info["state"][name].as_u64().unwrap_or(0);
+    (number("first_seq"), number("last_seq"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

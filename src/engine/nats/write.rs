@@ -10,9 +10,10 @@ use super::{
     ids::{Chain, WriteId},
     link::Patience,
     names::{EXPECTED, KV_OPERATION, LABEL, TOMBSTONE_TTL, TTL, WRITE, ttl_text},
+    space::Keeping,
 };
 use crate::{
-    engine::{Expect, Key, Rejection, Revision, StoreError, WriteOp},
+    engine::{Expect, Key, Rejection, Revision, StoreError, WriteOp, bucket},
     error::BoxError,
 };
 use async_nats::HeaderMap;
@@ -58,7 +59,8 @@ impl Core {
             let cause: BoxError;
             let chain = self.chains.next(&subject, attempt.expected, id);
             // A crash on this line leaves a write that nobody waits for, as if the answer had been lost.
-            match self.link.publish(subject.clone(), headers(&chain, attempt.expected, op), body(op)).await {
+            let sent = headers(&chain, attempt.expected, op, self.keeping);
+            match self.link.publish(subject.clone(), sent, body(op)).await {
                 Ok(ack) => {
                     self.chains.remember(&subject, ack.sequence, chain);
                     return Ok(Revision::new(ack.sequence));
@@ -155,6 +157,9 @@ impl Core {
     pub(super) fn check(&self, op: &WriteOp) -> Result<(), StoreError> {
         let WriteOp::Put(value, options) = op else { return Ok(()) };
         options.check()?;
+        if options.ttl.is_some() && !self.keeping.ttl {
+            bucket::admit_ttl(&self.capabilities, self.keeping.history)?;
+        }
         let limit = self.capabilities.max_value;
         if value.len() > limit {
             return Err(Rejection::TooLarge { size: value.len(), limit, unit: "bytes" }.into());
@@ -173,7 +178,7 @@ pub(super) fn first_expectation(expect: Expect) -> Option<u64> {
 }
 
 /// The headers of a write. Each write says its TTL anew, also over a tombstone.
-pub(super) fn headers(chain: &Chain, expected: Option<u64>, op: &WriteOp) -> HeaderMap {
+pub(super) fn headers(chain: &Chain, expected: Option<u64>, op: &WriteOp, keeping: Keeping) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(WRITE, chain.to_string());
     if let Some(expected) = expected {
@@ -189,9 +194,13 @@ pub(super) fn headers(chain: &Chain, expected: Option<u64>, op: &WriteOp) -> Hea
             }
         }
         WriteOp::Delete => {
-            // PURGE and not DEL: the server writes no expiry marker when a PURGE tombstone goes.
-            headers.insert(KV_OPERATION, "PURGE");
-            headers.insert(TTL, ttl_text(TOMBSTONE_TTL));
+            // PURGE and not DEL: the server writes no expiry marker when a PURGE tombstone goes. Where a history is kept, PURGE
+            // would say that it is gone.
+            headers.insert(KV_OPERATION, if keeping.history == Some(1) { "PURGE" } else { "DEL" });
+            // In a history, a tombstone that goes would bring back what was before it.
+            if keeping.ttl {
+                headers.insert(TTL, ttl_text(TOMBSTONE_TTL));
+            }
         }
     }
     headers

@@ -5,6 +5,7 @@
 //! is asserted), and never sleeps: it waits for the event. It does not know which engine it runs on.
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a case is a test: it fails by panicking")]
 
+pub mod bucket;
 pub mod commit;
 mod differential;
 pub mod queue;
@@ -123,6 +124,20 @@ macro_rules! engine_conformance {
                     a_message_that_looks_like_the_engines_own_is_rejected;
             }
 
+            $crate::engine_conformance! { @engine_cases [$(#[$attribute])*] $engine;
+                bucket
+                    a_bucket_that_is_configured_otherwise_is_left_alone
+                    options_that_are_left_out_match_anything
+                    a_bucket_keeps_as_many_versions_as_it_was_asked_to
+                    a_history_that_is_read_amid_writes_has_no_holes
+                    the_history_of_a_space_is_its_newest_value
+                    what_is_too_old_is_gone_and_a_watch_says_so
+                    a_ttl_is_taken_only_where_it_is_kept
+                    a_bucket_refuses_what_needs_a_space
+                    bad_options_of_a_bucket_are_rejected
+                    a_value_beyond_its_buckets_limit_is_rejected
+                    the_rules_of_a_store_hold_in_every_bucket
+            }
             $crate::engine_conformance! { @engine_case [$(#[$attribute])*] $engine; two_spaces_never_meet }
             $crate::engine_conformance! { @engine_case [$(#[$attribute])*] $engine; a_space_opened_twice_is_the_same }
             $crate::engine_conformance! { @engine_case [$(#[$attribute])*] $engine; a_bad_space_name_is_rejected }
@@ -146,13 +161,16 @@ macro_rules! engine_conformance {
             .await;
         }
     };
-    (@engine_case [$(#[$attribute:meta])*] $engine:expr; $case:ident) => {
+    (@engine_cases $attributes:tt $engine:expr; $room:ident $($case:ident)+) => {
+        $($crate::engine_conformance! { @engine_case $attributes $engine; $case in $room })+
+    };
+    (@engine_case [$(#[$attribute:meta])*] $engine:expr; $case:ident $(in $room:ident)?) => {
         $(#[$attribute])*
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
             let engine = $engine;
             $crate::testing::conformance::in_time(&$crate::time::Clock::system(), async {
-                $crate::testing::conformance::$case(::std::borrow::Borrow::borrow(&engine)).await;
+                $crate::testing::conformance::$($room::)?$case(::std::borrow::Borrow::borrow(&engine)).await;
             })
             .await;
         }
