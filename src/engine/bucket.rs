@@ -67,7 +67,7 @@ pub struct BucketOptions {
     /// [`Unavailable`](StoreError::Unavailable) for puts. Embedded engines do not count bytes and refuse it.
     pub max_bytes: Option<u64>,
     /// The most bytes of one write, 1 to 2,147,483,647; as the engine can when it is left out. On JetStream the headers of a write
-    /// count, too: about 60 bytes for one writer, and 1 KiB where 64 processes write one key.
+    /// count, too: about 100 bytes for one writer, and 1 KiB where 64 processes write one key.
     pub max_value_size: Option<u32>,
     /// What it is for, for people; at most 4 KiB.
     pub description: Option<String>,

@@ -9,5 +9,7 @@ mod commit;
 mod kit;
 mod opening;
 mod queue;
+mod ring;
 mod store;
 mod watch;
+mod wire;

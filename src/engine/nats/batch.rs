@@ -5,7 +5,7 @@
 use super::{
     core::Core,
     errors::{Fault, Lapse},
-    ids::WriteId,
+    ids::unique_text,
     link::PublishAck,
     names::{BATCH_COMMIT, BATCH_ID, BATCH_SEQUENCE},
     parts::Part,
@@ -20,7 +20,7 @@ impl Core {
             // One message needs no batch, which spares the server the commit of one.
             return self.link.publish(last.subject.clone(), last.headers.clone(), last.payload.clone()).await;
         }
-        let id = WriteId::fresh().to_string();
+        let id = unique_text();
         for (i, part) in before.iter().enumerate() {
             let mut headers = part.headers.clone();
             headers.insert(BATCH_ID, &*id);

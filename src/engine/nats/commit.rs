@@ -10,7 +10,7 @@ use super::{
     link::Patience,
     parts::{Anchor, Part, Plan, Single},
     publish::publish,
-    write::{Attempt, Verdict},
+    verdict::{Attempt, Verdict},
 };
 use crate::{
     engine::{Commit, Committed, Outgoing, Rejection, Revision, StoreError, Write, bucket},
@@ -73,7 +73,7 @@ impl Core {
 
     async fn leave(self: &Arc<Self>, plan: Plan) -> Result<Committed, StoreError> {
         let (parts, anchor) = plan.parts(self)?;
-        let (floor, patience) = (self.chains.seen(), self.link.patience());
+        let (floor, patience) = (self.rings.seen(), self.link.patience());
         self.join(Sending { plan, parts, anchor, floor, patience, lost: false }).await
     }
 
@@ -101,8 +101,8 @@ impl Core {
         let first = last + 1 - sending.parts.len() as u64;
         let mut revisions = Vec::with_capacity(sending.plan.commit.writes.len());
         for (sequence, part) in (first..).zip(sending.parts) {
-            if let Some(chain) = part.chain {
-                self.chains.remember(&part.subject, sequence, chain);
+            if let Some(ring) = part.ring {
+                self.rings.remember(&part.subject, sequence, ring);
                 revisions.push(Revision::new(sequence));
             }
         }
@@ -165,7 +165,8 @@ impl Core {
             return Ok(found.map(|f| last_of(f.sequence)));
         }
         let (subject, expected) = (&*anchor.subject, Some(anchor.expected));
-        let attempt = Attempt { subject, id: plan.id, expect: anchor.expect, expected, lost: true, floor: *floor };
+        let (id, expect, floor, fades) = (plan.flight.id, anchor.expect, *floor, self.fades());
+        let attempt = Attempt { subject, id, expect, expected, lost: true, floor, fades };
         match self.judge(&attempt, patience).await? {
             Verdict::Ours(sequence) => Ok(Some(last_of(sequence))),
             Verdict::Free(_) => Ok(None),

@@ -2,7 +2,7 @@
 
 use super::{
     group::Groups,
-    ids::Chains,
+    ids::Rings,
     link::Link,
     names::Names,
     read::Found,
@@ -24,7 +24,7 @@ pub(super) struct Core {
     pub(super) keeping: Keeping,
     /// Whether single writes leave in batches, too.
     pub(super) shares_writes: bool,
-    pub(super) chains: Chains,
+    pub(super) rings: Rings,
     pub(super) groups: Groups,
 }
 
@@ -33,12 +33,17 @@ impl Core {
         let Opened { replicas, capabilities, keeping, .. } = opened;
         // A server without batches takes each write for itself.
         let shares_writes = shares_writes && capabilities.atomic_commit;
-        let (chains, groups) = (Chains::default(), Groups::default());
-        Self { link, feed, names, replicas, capabilities, keeping, shares_writes, chains, groups }
+        let (rings, groups) = (Rings::default(), Groups::default());
+        Self { link, feed, names, replicas, capabilities, keeping, shares_writes, rings, groups }
     }
 
     /// Remembers what was read.
     pub(super) fn saw(&self, found: &Found) {
-        self.chains.remember(&found.subject, found.sequence, found.chain());
+        self.rings.remember(&found.subject, found.sequence, found.ring());
+    }
+
+    /// Tells whether something that was written can be gone without a trace before an operation gives up on it.
+    pub(super) fn fades(&self) -> bool {
+        self.keeping.trace() < 4 * self.link.timeout
     }
 }

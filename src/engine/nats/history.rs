@@ -15,7 +15,7 @@ impl Core {
             return Ok(self.last(&subject, &mut patience).await?.map(version).into_iter().collect());
         }
         loop {
-            let newest = self.chains.newest(&subject);
+            let newest = self.rings.newest(&subject);
             if let Some(found) = self.versions(&subject, newest, &mut patience).await? {
                 return Ok(found.into_iter().map(version).collect());
             }

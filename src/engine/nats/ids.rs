@@ -1,127 +1,300 @@
 //! Write ids: how a writer that lost its acknowledgement finds out what became of its write.
 //!
-//! Each write of a key carries its id and the chain of writes that it followed, newest first. A key keeps one message, so the
-//! chain is the only evidence of a write that was overwritten: it either has the id, or reaches back to the revision that the
-//! writer expected, or is too short to tell. A chain is contiguous, because a write joins it only by compare-and-set on its
-//! head. Nothing here talks to a server.
+//! A key keeps one message, so what that message says is the only evidence of a write that was overwritten. Each write carries its
+//! id and a ring: the last write of each writer before it, and the revision from which on nothing is missing. A writer, which is
+//! one store handle, leaves its own older writes out when it writes again, but those whose outcome it does not know yet; so an id
+//! that is not in a ring that reaches back far enough was never applied. A ring is contiguous, because a write joins it only by
+//! compare-and-set on the message that has it. Nothing here talks to a server.
 
 use crate::time::nonce;
 use lru::LruCache;
 use std::{
-    collections::VecDeque,
-    fmt,
+    collections::HashSet,
+    fmt::{self, Write as _},
     num::NonZeroUsize,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The most predecessors that a write carries.
-const CHAIN: usize = 8;
-/// How many keys a store remembers the chain of; one that is forgotten starts anew.
+/// The most writes that a ring lists; the oldest goes first.
+pub(super) const RING: usize = 64;
+/// How many keys a store remembers the ring of; one that is forgotten starts anew.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not zero");
+/// The length of a tick, by which the writes of processes that are long gone leave a ring.
+const TICK_SECONDS: i64 = 600;
+/// How many ticks a write stays in a ring, so more than an hour: nobody looks for one for as long.
+const STAYS: u16 = 7;
+/// Ticks are counted modulo this.
+const TICKS: u16 = 4096;
+/// How many of its bits a writer's number has: eight digits of the header.
+const WRITER_BITS: u32 = 48;
 
 /// Identifies one write, or all writes of one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct WriteId(u64);
-
-impl WriteId {
-    pub(super) fn fresh() -> Self {
-        Self(nonce())
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        u64::from_str_radix(text, 16).ok().map(Self)
-    }
+pub(super) struct WriteId {
+    writer: u64,
+    count: u64,
 }
 
-impl fmt::Display for WriteId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
+/// A text that nobody else has, for what is no write.
+pub(super) fn unique_text() -> String {
+    format!("{:016x}", nonce())
 }
 
-/// The id of a key's newest write, and the writes before it; without any when another client wrote the key.
+/// A moment in ticks, for [`Rings::next`]. Clocks that differ make a ring forget early, and never claim something false.
+pub(super) fn tick(now: crate::time::Timestamp) -> u16 {
+    let ticks = now.as_micros() / 1_000_000 / TICK_SECONDS;
+    u16::try_from(ticks.rem_euclid(i64::from(TICKS))).unwrap_or(0)
+}
+
+/// One write of a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Listed {
+    revision: u64,
+    id: WriteId,
+    tick: u16,
+}
+
+/// The id of a key's newest write, and the ring before it; without any when another client wrote the key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Chain {
+pub(super) struct Ring {
     own: Option<WriteId>,
-    before: VecDeque<(u64, Option<WriteId>)>,
+    /// When it was written.
+    tick: u16,
+    /// From this revision on every write is listed, or superseded; zero where the key was created from nothing, and `None` where
+    /// nothing is known.
+    since: Option<u64>,
+    /// The same is true of the time in which there was nothing.
+    from_nothing: bool,
+    /// Oldest first.
+    before: Vec<Listed>,
 }
 
-impl Chain {
-    /// Starts a chain, for a write that does not know what it follows.
-    pub(super) fn start(id: WriteId) -> Self {
-        Self { own: Some(id), before: VecDeque::new() }
+impl Ring {
+    /// Starts a ring, for a write that does not know what it follows.
+    fn start(id: WriteId, tick: u16) -> Self {
+        Self { own: Some(id), tick, ..Self::default() }
     }
 
-    /// Continues the chain of revision `expected` with a compare-and-set on it.
-    pub(super) fn follow(&self, expected: u64, id: WriteId) -> Self {
-        let mut before = self.before.clone();
-        before.push_front((expected, self.own));
-        before.truncate(CHAIN);
-        Self { own: Some(id), before }
+    /// Continues the ring of revision `expected` with a compare-and-set on it. What `is_settled` names of the same writer goes.
+    fn follow(&self, expected: u64, id: WriteId, is_settled: impl Fn(WriteId) -> bool, tick: u16) -> Self {
+        let last = self.own.map(|own| Listed { revision: expected, id: own, tick: self.tick });
+        let superseded = |listed: &Listed| listed.id.writer == id.writer && is_settled(listed.id);
+        let mut before = Vec::with_capacity(self.before.len() + 1);
+        before.extend(self.before.iter().copied().chain(last).filter(|listed| !superseded(listed)));
+        let old = before.iter().take_while(|listed| age(tick, listed.tick) >= STAYS).count();
+        let beyond = old.max(before.len().saturating_sub(RING));
+        let dropped = before.drain(..beyond).next_back();
+        // What is followed without knowing its ring is not listed.
+        let mut since = self.since.filter(|since| *since > 0).unwrap_or(expected + u64::from(self.own.is_none()));
+        if let Some(dropped) = dropped {
+            // Of what came after it nothing is missing.
+            since = since.max(dropped.revision + 1);
+        }
+        if expected == 0 {
+            since = 0;
+        }
+        let from_nothing = expected == 0 || (self.from_nothing && dropped.is_none());
+        Self { own: Some(id), tick, since: Some(since), from_nothing, before }
     }
 
-    /// Finds the revision of a write in the chain whose newest write has revision `head`.
+    /// Finds the revision of a write in the ring whose newest write has revision `head`.
     pub(super) fn find(&self, head: u64, id: WriteId) -> Option<u64> {
         if self.own == Some(id) {
             return Some(head);
         }
-        self.before.iter().find(|(_, found)| *found == Some(id)).map(|(revision, _)| *revision)
+        self.before.iter().rev().find(|listed| listed.id == id).map(|listed| listed.revision)
     }
 
-    /// Tells whether every write after `revision` is in the chain.
+    /// Tells whether no write after `revision` is missing, so that what is not found was not applied.
     pub(super) fn reaches(&self, revision: u64) -> bool {
-        self.before.iter().any(|(found, _)| *found == revision)
+        match revision {
+            0 => self.from_nothing,
+            _ => self.since.is_some_and(|since| since > 0 && since <= revision + 1),
+        }
     }
 
     /// Reads a header; one that cannot be read is a foreign write.
     pub(super) fn parse(text: &str) -> Self {
-        let mut words = text.split(' ');
-        let own = words.next().and_then(WriteId::parse);
-        let before = words.map_while(|word| {
-            let (revision, id) = word.split_once(':')?;
-            Some((revision.parse().ok()?, WriteId::parse(id)))
-        });
-        Self { own, before: before.collect() }
+        match text.strip_prefix('=') {
+            Some(text) => parse(text).unwrap_or_default(),
+            None => parse_chain(text),
+        }
     }
 }
 
-impl fmt::Display for Chain {
-    /// Writes the header.
+/// How many ticks ago something was; nothing that seems to be in the future is old.
+fn age(now: u16, then: u16) -> u16 {
+    let age = now.wrapping_sub(then) % TICKS;
+    if age < TICKS / 2 { age } else { 0 }
+}
+
+impl fmt::Display for Ring {
+    /// Writes the header: `=ID TICK SINCE[!]`, then ` DELTA:ID[:AGE]` of each write before it, oldest first; `DELTA` is the distance
+    /// to the revision before it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = |f: &mut fmt::Formatter<'_>, id: Option<WriteId>| match id {
-            Some(id) => write!(f, "{id}"),
-            None => f.write_str("-"),
-        };
-        id(f, self.own)?;
-        for (revision, before) in &self.before {
-            write!(f, " {revision}:")?;
-            id(f, *before)?;
+        let Some(own) = self.own else { return Ok(()) };
+        f.write_char('=')?;
+        own.write(f)?;
+        f.write_char(' ')?;
+        write_digits(f, u64::from(self.tick), 2)?;
+        if let Some(since) = self.since {
+            write_digits(f, since, 1)?;
+        }
+        if self.from_nothing {
+            f.write_char('!')?;
+        }
+        let mut at = self.since.unwrap_or(0).saturating_sub(1);
+        for listed in &self.before {
+            f.write_char(' ')?;
+            write_digits(f, listed.revision.saturating_sub(at), 1)?;
+            at = listed.revision;
+            f.write_char(':')?;
+            listed.id.write(f)?;
+            let age = age(self.tick, listed.tick);
+            if age > 0 {
+                f.write_char(':')?;
+                write_digits(f, u64::from(age), 1)?;
+            }
         }
         Ok(())
     }
 }
 
-/// What this store last saw of each key.
+impl WriteId {
+    fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_digits(f, self.writer, (WRITER_BITS / 6) as usize)?;
+        write_digits(f, self.count, 1)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (writer, count) = text.split_at_checked((WRITER_BITS / 6) as usize)?;
+        Some(Self { writer: read_digits(writer)?, count: read_digits(count)? })
+    }
+}
+
+fn parse(text: &str) -> Option<Ring> {
+    let mut words = text.split(' ');
+    let own = WriteId::parse(words.next()?)?;
+    let place = words.next()?;
+    let (place, from_nothing) = place.strip_suffix('!').map_or((place, false), |place| (place, true));
+    let (tick, since) = place.split_at_checked(2)?;
+    let tick = u16::try_from(read_digits(tick)?).ok()?;
+    let since = if since.is_empty() { None } else { Some(read_digits(since)?) };
+    let mut at = since.unwrap_or(0).saturating_sub(1);
+    let mut before = Vec::new();
+    for word in words {
+        let mut parts = word.split(':');
+        at = at.checked_add(read_digits(parts.next()?)?)?;
+        let id = WriteId::parse(parts.next()?)?;
+        let age = parts.next().map_or(Some(0), read_digits)?;
+        let then = (u64::from(tick) + u64::from(TICKS) - age % u64::from(TICKS)) % u64::from(TICKS);
+        before.push(Listed { revision: at, id, tick: u16::try_from(then).ok()? });
+    }
+    Some(Ring { own: Some(own), tick, since, from_nothing, before })
+}
+
+/// Reads what versions before 0.2 wrote: `ID`, then ` REVISION:ID` of up to eight writes before it, newest first. Nobody who looks
+/// for one of their ids reads it here; how far they reach back counts.
+fn parse_chain(text: &str) -> Ring {
+    let mut words = text.split(' ');
+    if words.next().is_none_or(|id| u64::from_str_radix(id, 16).is_err()) {
+        return Ring::default();
+    }
+    let revisions: Vec<u64> = words.map_while(|word| word.split_once(':')?.0.parse().ok()).collect();
+    let from_nothing = revisions.last() == Some(&0);
+    // The oldest one may be another client's, whose id is not known.
+    let since = if from_nothing {
+        revisions.iter().rev().nth(1).or(revisions.last()).copied()
+    } else {
+        revisions.last().map(|r| r + 1)
+    };
+    Ring { since, from_nothing, ..Ring::default() }
+}
+
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// Writes a number to the base of 64, in at least so many digits.
+fn write_digits(f: &mut fmt::Formatter<'_>, number: u64, least: usize) -> fmt::Result {
+    let needed = (64 - number.leading_zeros()).div_ceil(6) as usize;
+    for place in (0..needed.max(least)).rev() {
+        let digit = u8::try_from((number >> (6 * place)) & 63).unwrap_or(0);
+        f.write_char(char::from(DIGITS[usize::from(digit)]))?;
+    }
+    Ok(())
+}
+
+fn read_digits(text: &str) -> Option<u64> {
+    if text.is_empty() || text.len() > 11 {
+        return None;
+    }
+    text.bytes().try_fold(0_u64, |number, byte| {
+        let digit = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        Some(number.checked_mul(64)? | u64::from(digit))
+    })
+}
+
+/// What this store, which is one writer, last saw of each key, and which of its writes are under way.
 #[derive(Debug)]
-pub(super) struct Chains(Mutex<Known>);
+pub(super) struct Rings {
+    writer: u64,
+    known: Mutex<Known>,
+    flying: Arc<Mutex<Flying>>,
+}
 
 #[derive(Debug)]
 struct Known {
-    heads: LruCache<Box<str>, (u64, Chain)>,
+    heads: LruCache<Box<str>, (u64, Ring)>,
     /// The newest of them.
     newest: (String, u64),
 }
 
-impl Default for Chains {
-    fn default() -> Self {
-        Self(Mutex::new(Known { heads: LruCache::new(REMEMBERED), newest: (String::new(), 0) }))
+#[derive(Debug, Default)]
+struct Flying {
+    last: u64,
+    counts: HashSet<u64>,
+}
+
+/// A write whose outcome somebody waits for: until it is dropped, its id stays in the rings of this writer's later writes.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) id: WriteId,
+    flying: Arc<Mutex<Flying>>,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        lock(&self.flying).counts.remove(&self.id.count);
     }
 }
 
-impl Chains {
+impl Default for Rings {
+    fn default() -> Self {
+        let known = Known { heads: LruCache::new(REMEMBERED), newest: (String::new(), 0) };
+        let writer = nonce() & ((1 << WRITER_BITS) - 1);
+        Self { writer, known: Mutex::new(known), flying: Arc::default() }
+    }
+}
+
+impl Rings {
+    /// Gives a write its id.
+    pub(super) fn take_off(&self) -> Flight {
+        let mut flying = lock(&self.flying);
+        flying.last += 1;
+        let count = flying.last;
+        flying.counts.insert(count);
+        Flight { id: WriteId { writer: self.writer, count }, flying: Arc::clone(&self.flying) }
+    }
+
     /// Remembers a write that was read or done; an older one than is known changes nothing.
-    pub(super) fn remember(&self, subject: &str, revision: u64, chain: Chain) {
-        let mut known = self.lock();
+    pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring) {
+        let mut known = lock(&self.known);
         if revision > known.newest.1 {
             // Into the memory of the one before: this is on the way of every write.
             known.newest.0.clear();
@@ -130,72 +303,42 @@ impl Chains {
         }
         match known.heads.get_mut(subject) {
             Some((newest, _)) if *newest > revision => {}
-            Some(entry) => *entry = (revision, chain),
-            None => drop(known.heads.put(subject.into(), (revision, chain))),
+            Some(entry) => *entry = (revision, ring),
+            None => drop(known.heads.put(subject.into(), (revision, ring))),
         }
     }
 
     /// Returns the newest revision that was seen of a key, or zero.
     pub(super) fn newest(&self, subject: &str) -> u64 {
-        self.lock().heads.peek(subject).map_or(0, |(revision, _)| *revision)
+        lock(&self.known).heads.peek(subject).map_or(0, |(revision, _)| *revision)
     }
 
     /// Returns the newest revision that this store has read or written, or zero; a read that is older would go back in time.
     pub(super) fn seen(&self) -> u64 {
-        self.lock().newest.1
+        lock(&self.known).newest.1
     }
 
     /// Returns the newest change that was seen, of whatever key: its subject and its revision.
     pub(super) fn witness(&self) -> Option<(String, u64)> {
-        Some(self.lock().newest.clone()).filter(|(_, revision)| *revision > 0)
+        Some(lock(&self.known).newest.clone()).filter(|(_, revision)| *revision > 0)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the chain of a write that expects `expected` (`None`: anything).
-    pub(super) fn next(&self, subject: &str, expected: Option<u64>, id: WriteId) -> Chain {
-        let Some(expected) = expected else { return Chain::start(id) };
-        match self.lock().heads.get(subject) {
-            Some((revision, chain)) if *revision == expected => chain.follow(expected, id),
-            _ => Chain::default().follow(expected, id),
+    /// Returns the ring of a write that expects `expected` (`None`: anything).
+    pub(super) fn next(&self, subject: &str, expected: Option<u64>, id: WriteId, tick: u16) -> Ring {
+        let Some(expected) = expected else { return Ring::start(id, tick) };
+        let flying = lock(&self.flying);
+        let is_settled = |id: WriteId| !flying.counts.contains(&id.count);
+        match lock(&self.known).heads.get(subject) {
+            Some((revision, ring)) if *revision == expected => ring.follow(expected, id, is_settled, tick),
+            _ => Ring::default().follow(expected, id, is_settled, tick),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chain_tells_what_became_of_a_write() {
-        let ids: Vec<_> = (0..12).map(WriteId).collect();
-        let mut chain = Chain::start(ids[0]);
-        for (i, id) in ids.iter().enumerate().skip(1) {
-            chain = chain.follow(i as u64 * 10, *id);
-        }
-        let chain = Chain::parse(&chain.to_string());
-        assert_eq!(chain.find(120, ids[11]), Some(120));
-        assert_eq!(chain.find(120, ids[10]), Some(110));
-        assert_eq!(chain.find(120, ids[1]), None, "it is too long ago");
-        assert!(chain.reaches(40) && !chain.reaches(20));
-    }
-
-    #[test]
-    fn a_foreign_write_has_no_chain() {
-        let chain = Chain::parse("hello world");
-        assert_eq!(chain, Chain::default());
-        let next = chain.follow(7, WriteId(1));
-        assert!(Chain::parse(&next.to_string()).reaches(7));
-        assert_eq!(Chain::parse(&next.to_string()), next);
-    }
-
-    #[test]
-    fn an_older_write_does_not_hide_a_newer_one() {
-        let chains = Chains::default();
-        chains.remember("k", 5, Chain::start(WriteId(5)));
-        chains.remember("k", 3, Chain::start(WriteId(3)));
-        assert_eq!(chains.next("k", Some(5), WriteId(6)).find(9, WriteId(5)), Some(5));
-    }
-}
+#[path = "ids_tests.rs"]
+mod tests;

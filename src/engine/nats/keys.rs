@@ -20,7 +20,7 @@ impl Core {
         self: &Arc<Self>,
         scope: &Scope,
     ) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError> {
-        let witness = if self.replicas > 1 { self.chains.witness() } else { None };
+        let witness = if self.replicas > 1 { self.rings.witness() } else { None };
         let mut patience = self.link.patience();
         loop {
             let mut listing = Listing::open(self, scope, witness.as_ref()).await?;

@@ -34,7 +34,7 @@ pub(super) struct Link {
     /// How long one request waits for its answer.
     pub(super) attempt: Duration,
     /// How long an operation tries.
-    timeout: Duration,
+    pub(super) timeout: Duration,
     /// Counts connections; a change means that what the server sent meanwhile is lost.
     connects: watch::Receiver<u64>,
     asides: Asides,

@@ -49,6 +49,7 @@ mod reader;
 mod space;
 mod store;
 mod sweep;
+mod verdict;
 mod watch;
 mod write;
 

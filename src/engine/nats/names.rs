@@ -5,7 +5,7 @@
 use crate::engine::{Key, MAX_KEY_BYTES, Name, NameError, Scope};
 use std::time::Duration;
 
-/// The write id of a message, and the chain of writes before it.
+/// The write id of a message, and the ring of writes before it.
 pub(super) const WRITE: &str = "Anabranch-Write";
 /// The label that was put with a value.
 pub(super) const LABEL: &str = "Anabranch-Label";

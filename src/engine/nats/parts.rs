@@ -6,7 +6,7 @@
 
 use super::{
     core::Core,
-    ids::{Chain, WriteId},
+    ids::{Flight, Ring, tick},
     link::Link,
     names::{
         CARRIER_TTL, EXPECTED, EXPECTED_SUBJECT, KV_OPERATION, MESSAGE, MSG_ID, SCHEDULE, SCHEDULE_TARGET, TTL, ttl_text,
@@ -29,8 +29,8 @@ pub(super) struct Part {
     pub(super) subject: String,
     pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
-    /// The chain that it continues, if it writes a key.
-    pub(super) chain: Option<Chain>,
+    /// The ring that it continues, if it writes a key.
+    pub(super) ring: Option<Ring>,
     /// Whether it can carry the condition of a check.
     free: bool,
 }
@@ -51,7 +51,7 @@ pub(super) struct Anchor {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) commit: Commit,
-    pub(super) id: WriteId,
+    pub(super) flight: Flight,
     unique: String,
     /// What the absent keys were found to be: the sequence of a tombstone.
     pub(super) tombstones: HashMap<String, u64>,
@@ -68,7 +68,7 @@ impl Plan {
         let mut ids = HashSet::new();
         commit.messages.retain(|m| m.message.id.as_ref().is_none_or(|id| ids.insert((m.queue.clone(), id.clone()))));
         commit.checks.retain(|c| c.expect != Expect::Anything);
-        Ok(Self { commit, id: WriteId::fresh(), unique: unique(&core.link.clock), tombstones: HashMap::new() })
+        Ok(Self { commit, flight: core.rings.take_off(), unique: unique(&core.link.clock), tombstones: HashMap::new() })
     }
 
     /// The subjects of the keys that must be absent.
@@ -89,7 +89,7 @@ impl Plan {
     /// Makes the messages, and tells by which of them the batch is recognized.
     pub(super) fn parts(&self, core: &Core) -> Result<(Vec<Part>, Anchor), StoreError> {
         let mut parts = Vec::with_capacity(self.commit.len());
-        let mut anchor = None;
+        let (mut anchor, now) = (None, tick(core.link.clock.now()));
         for write in &self.commit.writes {
             let subject = core.names.key(&write.key)?;
             core.check(&write.op)?;
@@ -98,9 +98,9 @@ impl Plan {
                 let (index, subject) = (parts.len(), subject.clone());
                 anchor = Some(Anchor { index, subject, expect: write.expect, expected, is_key: true });
             }
-            let chain = core.chains.next(&subject, expected, self.id);
-            let headers = headers(&chain, expected, &write.op, core.keeping);
-            parts.push(Part { subject, headers, payload: body(&write.op), chain: Some(chain), free: false });
+            let ring = core.rings.next(&subject, expected, self.flight.id, now);
+            let headers = headers(&ring, expected, &write.op, core.keeping);
+            parts.push(Part { subject, headers, payload: body(&write.op), ring: Some(ring), free: false });
         }
         for (i, outgoing) in self.commit.messages.iter().enumerate() {
             parts.push(self.message(core, i, outgoing)?);
@@ -145,7 +145,7 @@ impl Plan {
             headers.insert(MSG_ID, wire_id(queue, id));
         }
         let subject = core.names.message(queue, &format!("{}-{i}", self.unique));
-        Ok(Part { subject, headers, payload: message.payload.clone(), chain: None, free: true })
+        Ok(Part { subject, headers, payload: message.payload.clone(), ring: None, free: true })
     }
 
     fn timer(&self, core: &Core, i: usize, timer: &Timer) -> Result<Part, StoreError> {
@@ -167,7 +167,7 @@ impl Plan {
             }
         };
         headers.insert(KV_OPERATION, "PURGE");
-        Ok(Part { subject: core.names.timer(name)?, headers, payload, chain: None, free: true })
+        Ok(Part { subject: core.names.timer(name)?, headers, payload, ring: None, free: true })
     }
 
     fn carrier(&self, core: &Core, suffix: &str) -> Part {
@@ -175,7 +175,7 @@ impl Plan {
         headers.insert(KV_OPERATION, "PURGE");
         headers.insert(TTL, ttl_text(CARRIER_TTL));
         let subject = core.names.carrier(&format!("{}-{suffix}", self.unique));
-        Part { subject, headers, payload: Bytes::new(), chain: None, free: true }
+        Part { subject, headers, payload: Bytes::new(), ring: None, free: true }
     }
 
     /// Tells whether the server has a message with this id, by a batch that cannot pass: its second part expects what never was,

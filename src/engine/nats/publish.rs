@@ -5,7 +5,7 @@
 
 use super::{
     errors::{Fault, Lapse, refused},
-    ids::WriteId,
+    ids::unique_text,
     link::Link,
     names::{MESSAGE, MSG_ID, Names, UNNAMED, WINDOW, plain_id, wire_id},
     parts::fits,
@@ -23,7 +23,7 @@ pub(super) async fn publish(link: &Link, names: &Names, queue: &Name, message: &
     if let Some(id) = &message.id {
         headers.insert(MSG_ID, wire_id(queue, id));
     } else {
-        headers.insert(MSG_ID, format!("={}", WriteId::fresh()));
+        headers.insert(MSG_ID, format!("={}", unique_text()));
         headers.insert(UNNAMED, "1");
     }
     fits(link, &headers, &message.payload)?;

@@ -7,7 +7,7 @@
 use super::{
     core::Core,
     errors::{Lapse, corrupt, refused},
-    ids::Chain,
+    ids::Ring,
     link::Patience,
     names::{KV_OPERATION, LABEL, MARKER_REASON, WRITE},
 };
@@ -58,8 +58,8 @@ impl Found {
         }
     }
 
-    pub(super) fn chain(&self) -> Chain {
-        self.header(WRITE).map(Chain::parse).unwrap_or_default()
+    pub(super) fn ring(&self) -> Ring {
+        self.header(WRITE).map(Ring::parse).unwrap_or_default()
     }
 
     pub(super) fn label(&self) -> Option<Box<str>> {
@@ -86,7 +86,7 @@ impl Core {
     pub(super) async fn last(&self, subject: &str, patience: &mut Patience) -> Result<Option<Found>, StoreError> {
         loop {
             let found = self.last_once(subject, patience).await?;
-            let behind = found.as_ref().is_some_and(|f| f.sequence < self.chains.newest(subject));
+            let behind = found.as_ref().is_some_and(|f| f.sequence < self.rings.newest(subject));
             if behind && patience.pause().await {
                 continue;
             }
@@ -134,7 +134,7 @@ impl Core {
             let found = try_join_all(each).await?;
             return Ok(found.into_iter().flatten().map(|f| (f.subject.clone(), f)).collect());
         }
-        let token = self.chains.seen();
+        let token = self.rings.seen();
         let mut page = PAGE;
         loop {
             match self.pages(subjects, page, token).await {

@@ -7,10 +7,11 @@
 use super::{
     core::Core,
     errors::{Fault, Lapse, refused},
-    ids::{Chain, WriteId},
+    ids::{Ring, tick},
     link::Patience,
     names::{EXPECTED, KV_OPERATION, LABEL, TOMBSTONE_TTL, TTL, WRITE, ttl_text},
     space::Keeping,
+    verdict::{Attempt, Evidence, Verdict},
 };
 use crate::{
     engine::{Expect, Key, Rejection, Revision, StoreError, WriteOp, bucket},
@@ -19,50 +20,23 @@ use crate::{
 use async_nats::HeaderMap;
 use bytes::Bytes;
 
-/// What is known of a write that was not acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It was applied, with this revision.
-    Ours(u64),
-    /// It was not applied, and will be with this expectation, if nobody comes first.
-    Free(u64),
-    /// It was not applied, and cannot be any more.
-    Taken,
-    /// The evidence is gone.
-    Unclear,
-}
-
-/// A write under way.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Attempt<'a> {
-    pub(super) subject: &'a str,
-    pub(super) id: WriteId,
-    pub(super) expect: Expect,
-    /// The sequence that it was sent with: 0 for no message, `None` for any.
-    pub(super) expected: Option<u64>,
-    /// Whether a send of it may have been applied.
-    pub(super) lost: bool,
-    /// The newest revision that was seen before it was first sent.
-    pub(super) floor: u64,
-}
-
 impl Core {
     /// Writes a key, in one round trip when the expectation holds.
     pub(super) async fn write(&self, key: &Key, expect: Expect, op: &WriteOp) -> Result<Revision, StoreError> {
         let subject = self.names.key(key)?;
         self.check(op)?;
-        let id = WriteId::fresh();
-        let expected = first_expectation(expect);
-        let mut attempt = Attempt { subject: &subject, id, expect, expected, lost: false, floor: self.chains.seen() };
-        let mut patience = self.link.patience();
+        let flight = self.rings.take_off();
+        let (id, expected, mut patience) = (flight.id, first_expectation(expect), self.link.patience());
+        let (floor, fades) = (self.rings.seen(), self.fades());
+        let mut attempt = Attempt { subject: &subject, id, expect, expected, lost: false, floor, fades };
         loop {
             let cause: BoxError;
-            let chain = self.chains.next(&subject, attempt.expected, id);
+            let ring = self.rings.next(&subject, attempt.expected, id, tick(self.link.clock.now()));
             // A crash on this line leaves a write that nobody waits for, as if the answer had been lost.
-            let sent = headers(&chain, attempt.expected, op, self.keeping);
+            let sent = headers(&ring, attempt.expected, op, self.keeping);
             match self.link.publish(subject.clone(), sent, body(op)).await {
                 Ok(ack) => {
-                    self.chains.remember(&subject, ack.sequence, chain);
+                    self.rings.remember(&subject, ack.sequence, ring);
                     return Ok(Revision::new(ack.sequence));
                 }
                 Err(Fault::Api(error)) if error.is_conflict() => {
@@ -117,39 +91,17 @@ impl Core {
     /// ghost of it would overwrite whatever came since.
     pub(super) async fn judge(&self, attempt: &Attempt<'_>, patience: &mut Patience) -> Result<Verdict, StoreError> {
         loop {
-            let head = self.last(attempt.subject, patience).await?;
-            if let Some(revision) = head.as_ref().and_then(|h| h.chain().find(h.sequence, attempt.id)) {
-                return Ok(Verdict::Ours(revision));
-            }
-            let Some(expected) = attempt.expected else {
-                if patience.pause().await {
-                    continue;
-                }
-                return Ok(Verdict::Unclear);
+            let head = self.last(attempt.subject, patience).await?.as_ref().map(Evidence::from);
+            let verdict = attempt.verdict(head.as_ref());
+            let may_come = match (verdict, attempt.expected) {
+                (Some(Verdict::Ours(_)), _) => false,
+                (_, Some(expected)) => attempt.lost && attempt.is_behind(head.as_ref(), expected),
+                (_, None) => true,
             };
-            let absent = attempt.expect == Expect::Absent;
-            // A leader that was just elected may not have applied yet what its predecessor acknowledged.
-            let behind = head.as_ref().map_or(!absent && expected > 0, |h| h.sequence < expected);
-            if attempt.lost && behind && patience.pause().await {
+            if may_come && patience.pause().await {
                 continue;
             }
-            return Ok(match head {
-                // Nothing expires within the patience of an operation without leaving a marker.
-                None if expected == 0 || absent => Verdict::Free(0),
-                Some(h) if h.sequence == expected => Verdict::Free(expected),
-                Some(h) if absent && h.gone().is_some() => {
-                    // What was there before the first send cannot hide it.
-                    if !attempt.lost || h.sequence <= attempt.floor || h.chain().reaches(expected) {
-                        Verdict::Free(h.sequence)
-                    } else {
-                        Verdict::Unclear
-                    }
-                }
-                _ if !attempt.lost => Verdict::Taken,
-                _ if behind => Verdict::Unclear,
-                Some(h) if h.sequence <= attempt.floor || h.chain().reaches(expected) => Verdict::Taken,
-                _ => Verdict::Unclear,
-            });
+            return Ok(verdict.unwrap_or(Verdict::Unclear));
         }
     }
 
@@ -178,9 +130,9 @@ pub(super) fn first_expectation(expect: Expect) -> Option<u64> {
 }
 
 /// The headers of a write. Each write says its TTL anew, also over a tombstone.
-pub(super) fn headers(chain: &Chain, expected: Option<u64>, op: &WriteOp, keeping: Keeping) -> HeaderMap {
+pub(super) fn headers(ring: &Ring, expected: Option<u64>, op: &WriteOp, keeping: Keeping) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(WRITE, chain.to_string());
+    headers.insert(WRITE, ring.to_string());
     if let Some(expected) = expected {
         headers.insert(EXPECTED, expected.to_string());
     }
