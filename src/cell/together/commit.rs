@@ -135,7 +135,9 @@ async fn write(parts: &mut [&mut dyn Part], host: &Host, until: Instant) -> Resu
         };
         match fate {
             Fate::Applied(_) => {
-                parts.iter_mut().for_each(|part| part.forget());
+                for part in parts.iter_mut() {
+                    part.forget();
+                }
                 return Ok(true);
             }
             Fate::Refused => return Ok(false),

@@ -92,9 +92,9 @@ impl<T: Clone + Default + Send + Sync + 'static> Part for Member<T> {
     }
 
     fn host(&self) -> Host {
-        let (shelf, deadline) = (&self.cell.shelf, self.cell.settings.deadline);
-        let (store, clock) = (Arc::clone(&shelf.store), shelf.clock.clone());
-        Host { store, clock, tasks: shelf.tasks.clone(), runtime: shelf.runtime.clone(), deadline }
+        let Cell { shelf: of, settings, .. } = &self.cell;
+        let (store, clock) = (Arc::clone(&of.store), of.clock.clone());
+        Host { store, clock, tasks: of.tasks.clone(), runtime: of.runtime.clone(), deadline: settings.deadline }
     }
 
     fn base(&self) -> Base {
@@ -106,13 +106,13 @@ impl<T: Clone + Default + Send + Sync + 'static> Part for Member<T> {
     }
 
     async fn enter(&mut self) -> Result<(), CellError> {
-        let (shelf, settings) = (&self.cell.shelf, self.cell.settings);
+        let Cell { shelf: of, settings, .. } = &self.cell;
         let (turn, granted) = oneshot::channel();
-        let desk = shelf.desk(self.cell.key(), settings.line);
-        if let Some(desk) = shelf.join(desk, Place::Alone(turn)) {
-            shelf.serve(desk);
+        let desk = of.desk(self.cell.key(), settings.line);
+        if let Some(desk) = of.join(desk, Place::Alone(turn)) {
+            of.serve(desk);
         }
-        match shelf.clock.timeout(settings.deadline, granted).await {
+        match of.clock.timeout(settings.deadline, granted).await {
             Some(Ok(turn)) => self.turn = Some(turn),
             Some(Err(_)) => return Err(CellError::Unavailable("the runtime stopped before it was the change's turn".into())),
             None => return Err(CellError::Busy(self.cell.key().clone())),
@@ -134,9 +134,10 @@ impl<T: Clone + Default + Send + Sync + 'static> Part for Member<T> {
     }
 
     fn write(&self, mark: Mark) -> Result<Write, CellError> {
-        let (shelf, base) = (&self.cell.shelf, self.base());
-        let bytes = shelf.codec.encode(&self.value).map_err(CellError::Encode)?;
-        let options = shelf.options(self.cell.settings.ttl, base.trail.follow(mark, base.trail.fence));
+        let Cell { shelf: of, settings, .. } = &self.cell;
+        let base = self.base();
+        let bytes = of.codec.encode(&self.value).map_err(CellError::Encode)?;
+        let options = of.options(settings.ttl, base.trail.follow(mark, base.trail.fence));
         Ok(Write { key: self.cell.key().clone(), expect: base.expect(), op: WriteOp::Put(bytes, options) })
     }
 

@@ -39,7 +39,7 @@ impl Store for JetStore {
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
         let subject = self.core.names.key(key)?;
-        let found = self.core.last(&subject, &mut self.core.link.patience()).await?;
+        let found = self.core.newest(&subject, &mut self.core.link.patience()).await?;
         Ok(found.and_then(|f| f.into_entry(key.clone())))
     }
 
