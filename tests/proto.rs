@@ -10,7 +10,13 @@ fn generate(package: &str, proto: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = tempfile::tempdir().unwrap();
     let descriptors = protox::compile([proto], [root.join("proto")]).unwrap();
-    prost_build::Config::new().out_dir(out.path()).bytes(["."]).format(false).compile_fds(descriptors).unwrap();
+    prost_build::Config::new()
+        .out_dir(out.path())
+        .bytes(["."])
+        .btree_map(["."])
+        .format(false)
+        .compile_fds(descriptors)
+        .unwrap();
     let code = fs::read_to_string(out.path().join(format!("{package}.rs"))).unwrap();
     let head = format!("//! @generated from `proto/{proto}`: plain data, no rules. See `tests/proto.rs`.\n");
     let allow = "#![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]\n\n";
@@ -36,4 +42,12 @@ fn the_snapshots_code_is_generated_from_its_proto() {
 #[test]
 fn the_runtimes_code_is_generated_from_its_proto() {
     check("anabranch.v1", "anabranch/v1/runtime.proto", "src/runtime/pb.rs");
+}
+
+#[test]
+fn the_code_of_what_counts_is_generated_from_its_protos() {
+    for concept in ["counter", "group", "latch", "barrier"] {
+        let target = format!("src/core/coordination/{concept}/pb.rs");
+        check("anabranch.v1", &format!("anabranch/v1/{concept}.proto"), &target);
+    }
 }

@@ -4,6 +4,16 @@
 //! A function may be applied many times, on whatever value is found, and its caller's identity is in its arguments: what is
 //! repeated is recognized. Nothing here knows stores, tasks or clocks.
 
+pub mod barrier;
+pub mod counter;
+pub mod group;
+pub mod latch;
+mod marks;
+mod range;
+mod stored;
 mod token;
 
+pub use marks::Mark;
+pub use range::OutOfRange;
+pub use stored::NotThis;
 pub use token::{FencingToken, Lost};
