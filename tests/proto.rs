@@ -51,3 +51,46 @@ fn the_code_of_what_counts_is_generated_from_its_protos() {
         check("anabranch.v1", &format!("anabranch/v1/{concept}.proto"), &target);
     }
 }
+
+#[test]
+fn the_metrics_code_is_generated_from_the_go_librarys_proto() {
+    check("nats_jetstream_flow.metrics.v1", "flow/v1/metric.proto", "src/core/coordination/metric/pb.rs");
+}
+
+/// The messages of the Go library nats-jetstream-flow, v1: what a Rust service that joins a flow has to keep to. A map is a repeated
+/// entry on the wire.
+#[test]
+fn the_protos_of_the_go_library_keep_their_numbers() {
+    let files = ["flow/v1/message.proto", "flow/v1/metric.proto", "flow/v1/search.proto"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    let mut found = Vec::new();
+    for file in protox::compile(files, [root]).unwrap().file {
+        let messages = file.message_type.iter().filter(|_| file.package().starts_with("nats_jetstream_flow."));
+        for message in messages {
+            for field in &message.field {
+                let kind = if field.type_name().is_empty() { field.r#type().as_str_name() } else { field.type_name() };
+                let (label, name) = (field.label().as_str_name(), message.name());
+                found.push(format!("{}.{name} {} {} {label} {kind}", file.package(), field.number(), field.name()));
+            }
+        }
+    }
+    let wanted = [
+        "message.v1.Message 1 uuid LABEL_OPTIONAL TYPE_STRING",
+        "message.v1.Message 2 metadata LABEL_REPEATED .nats_jetstream_flow.message.v1.Message.MetadataEntry",
+        "message.v1.Message 5 payload LABEL_OPTIONAL .google.protobuf.Any",
+        "message.v1.Messages 1 messages LABEL_REPEATED .nats_jetstream_flow.message.v1.Message",
+        "metrics.v1.BaseMetric 1 processed LABEL_OPTIONAL TYPE_UINT64",
+        "metrics.v1.BaseMetric 2 in_flight LABEL_OPTIONAL TYPE_INT64",
+        "metrics.v1.BaseMetric 3 failed LABEL_OPTIONAL TYPE_UINT64",
+        "metrics.v1.MapMetric 1 overall LABEL_OPTIONAL .nats_jetstream_flow.metrics.v1.BaseMetric",
+        "metrics.v1.MapMetric 2 boards LABEL_REPEATED .nats_jetstream_flow.metrics.v1.MapMetric.BoardsEntry",
+        "search.v1.Search 1 id LABEL_OPTIONAL TYPE_INT32",
+        "search.v1.Search 2 created_at LABEL_OPTIONAL .google.protobuf.Timestamp",
+        "search.v1.Search 3 updated_at LABEL_OPTIONAL .google.protobuf.Timestamp",
+        "search.v1.Search 4 client_id LABEL_OPTIONAL TYPE_INT64",
+        "search.v1.Search 5 company_id LABEL_OPTIONAL TYPE_INT64",
+        "search.v1.Search 6 user_id LABEL_OPTIONAL TYPE_INT64",
+        "search.v1.Search 7 boards LABEL_REPEATED TYPE_STRING",
+    ];
+    assert_eq!(found, wanted.map(|line| format!("nats_jetstream_flow.{line}")));
+}

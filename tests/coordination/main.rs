@@ -5,3 +5,4 @@ mod barrier;
 mod counter;
 mod group;
 mod latch;
+mod metric;

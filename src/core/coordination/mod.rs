@@ -9,6 +9,7 @@ pub mod counter;
 pub mod group;
 pub mod latch;
 mod marks;
+pub mod metric;
 mod range;
 mod stored;
 mod token;
