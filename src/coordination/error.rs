@@ -1,6 +1,10 @@
 //! Why a coordination object did not do what it was asked to.
 
-use crate::{cell::CellError, core::coordination::Lost, engine::NameError};
+use crate::{
+    cell::CellError,
+    core::coordination::{Lost, OutOfRange},
+    engine::NameError,
+};
 
 /// Why a coordination object did not do what it was asked to. What is an ordinary answer (denied, held by another) is none.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +21,14 @@ pub enum CoordinationError {
     /// An argument is out of its range: correct it.
     #[error("{0}")]
     Invalid(&'static str),
+    /// Nothing was changed, since a number would leave its range; nothing falls below zero that cannot.
+    #[error("`{object}` was not changed")]
+    OutOfRange {
+        /// Which object.
+        object: String,
+        /// Which number, and what it would be.
+        source: OutOfRange,
+    },
     /// The object is stored with other settings than it was opened with: open it with the same ones everywhere, or take
     /// another name.
     #[error("`{object}` has {what} {stored}, and {wanted} was asked for")]

@@ -2,7 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod barrier;
+mod counted_kit;
 mod counter;
+mod counters;
 mod group;
+mod histories_counted;
 mod latch;
 mod metric;
+mod wait_groups;

@@ -140,7 +140,9 @@ proptest! {
         let mut deltas: Vec<Delta> = deltas.filter(|d| *d != Delta::default()).collect();
         let sum = |deltas: &[Delta]| {
             let mut metric = BaseMetric::default();
-            deltas.iter().for_each(|d| metric.apply(d).unwrap());
+            for delta in deltas {
+                metric.apply(delta).unwrap();
+            }
             metric
         };
         let before = sum(&deltas);

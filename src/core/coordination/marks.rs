@@ -30,8 +30,13 @@ pub(super) struct Marks(VecDeque<Mark>);
 
 impl Marks {
     pub(super) fn has(&self, mark: Mark) -> bool {
+        self.position(mark).is_some()
+    }
+
+    /// Returns how many came before a mark that is there.
+    pub(super) fn position(&self, mark: Mark) -> Option<usize> {
         // The newest are asked for most.
-        self.0.iter().rev().any(|m| *m == mark)
+        self.0.iter().rposition(|m| *m == mark)
     }
 
     pub(super) fn len(&self) -> usize {

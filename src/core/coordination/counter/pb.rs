@@ -14,4 +14,7 @@ pub struct Counter {
     /// How many of them are kept.
     #[prost(uint32, tag = "4")]
     pub window: u32,
+    /// The value after each of them, in the same order: what is answered when it comes again.
+    #[prost(sint64, repeated, tag = "5")]
+    pub answers: ::prost::alloc::vec::Vec<i64>,
 }
