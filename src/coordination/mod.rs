@@ -3,15 +3,19 @@
 //! Every object is a thin shell: what it decides is in `core::coordination`, how it is written in `cell`. It waits, renews and
 //! wakes up; it does not know which engine is below.
 
+mod barrier;
 mod certain;
 mod counter;
 mod error;
 mod follow;
 mod ids;
+mod latch;
 mod wait_group;
 
+pub use barrier::{Arrived, Barrier};
 pub use counter::{Counted, Counter};
 pub use error::CoordinationError;
+pub use latch::Latch;
 pub use wait_group::{Ended, WaitGroup};
 
 use ids::{checked_id, checked_ttl};

@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod barrier;
+mod barriers;
 mod counted_kit;
 mod counter;
 mod counters;
 mod group;
 mod histories_counted;
 mod latch;
+mod latches;
 mod metric;
 mod wait_groups;
