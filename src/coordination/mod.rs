@@ -10,12 +10,14 @@ mod error;
 mod follow;
 mod ids;
 mod latch;
+mod metrics;
 mod wait_group;
 
 pub use barrier::{Arrived, Barrier};
 pub use counter::{Counted, Counter};
 pub use error::CoordinationError;
 pub use latch::Latch;
+pub use metrics::Metrics;
 pub use wait_group::{Ended, WaitGroup};
 
 use ids::{checked_id, checked_ttl};

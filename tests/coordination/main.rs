@@ -11,4 +11,5 @@ mod histories_counted;
 mod latch;
 mod latches;
 mod metric;
+mod metrics;
 mod wait_groups;
