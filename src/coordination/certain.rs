@@ -5,7 +5,7 @@
 
 use crate::{
     cell::{Cell, CellError, Draft},
-    time::Backoff,
+    time::{Backoff, Clock},
 };
 use std::time::Duration;
 
@@ -23,12 +23,27 @@ where
     R: Send + 'static,
     F: FnMut(&mut Draft<T>) -> R + Clone + Send + 'static,
 {
-    let clock = cell.clock();
+    known(cell.clock(), || {
+        let change = change.clone();
+        async move { Ok(cell.edit(change).await?.result) }
+    })
+    .await
+}
+
+/// Makes attempts of something that has to be idempotent, until one is known to have happened, or none.
+///
+/// # Errors
+///
+/// As the attempts; [`CellError::Unknown`] when the store cannot be reached for too long after an answer was lost.
+pub(super) async fn known<R, F>(clock: &Clock, mut attempt: impl FnMut() -> F) -> Result<R, CellError>
+where
+    F: Future<Output = Result<R, CellError>>,
+{
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     let (mut doubt, mut until) = (None, None);
     loop {
-        match (cell.edit(change.clone()).await, doubt.take()) {
-            (Ok(edited), _) => return Ok(edited.result),
+        match (attempt().await, doubt.take()) {
+            (Ok(result), _) => return Ok(result),
             (Err(CellError::Unknown(source)), _) => doubt = Some(source),
             // This attempt wrote nothing, and an earlier one may have.
             (Err(CellError::Contended { .. } | CellError::Unavailable(_) | CellError::Busy(_)), Some(source)) => {

@@ -17,7 +17,7 @@ pub use barrier::{Arrived, Barrier};
 pub use counter::{Counted, Counter};
 pub use error::CoordinationError;
 pub use latch::Latch;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, MetricsBatch};
 pub use wait_group::{Ended, WaitGroup};
 
 use ids::{checked_id, checked_ttl};

@@ -2,82 +2,24 @@
 //!
 //! An operation whose outcome is unknown, or whose caller died, stays open: it may have happened at any time since, or never.
 
-use crate::counted_kit::{TROUBLE, process, space, stranger};
+use crate::{
+    counted_kit::{TROUBLE, process, space, stranger},
+    counted_spec::{Act, History, OneCounter, draw, history, perform},
+};
 use anabranch::{
     cell::CellError,
     coordination::{CoordinationError, Counter},
     testing::{Dice, faulty::FaultyStore, pass},
 };
 use futures_util::future::join_all;
-use stateright::semantics::{ConsistencyTester as _, LinearizabilityTester, SequentialSpec};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-
-/// What a counter is when everything happens one after the other.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct OneCounter {
-    value: i64,
-    /// The operations that were counted, and how they were answered.
-    counted: BTreeMap<u64, i64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Act {
-    Add(i64),
-    AddOnce(u64, i64),
-    Read,
-    Reset,
-}
-
-impl SequentialSpec for OneCounter {
-    type Op = Act;
-    /// The value that the caller is told.
-    type Ret = i64;
-
-    fn invoke(&mut self, act: &Act) -> i64 {
-        match *act {
-            Act::Add(n) => self.value += n,
-            Act::AddOnce(id, n) => {
-                return *self.counted.entry(id).or_insert_with(|| {
-                    self.value += n;
-                    self.value
-                });
-            }
-            Act::Read => {}
-            Act::Reset => return std::mem::take(&mut self.value),
-        }
-        self.value
-    }
-}
-
-type History = Arc<Mutex<LinearizabilityTester<usize, OneCounter>>>;
-
-async fn perform(counter: &Counter, act: Act) -> Result<i64, CoordinationError> {
-    match act {
-        Act::Add(n) => counter.add(n).await,
-        Act::AddOnce(id, n) => counter.add_once(&id.to_string(), n).await.map(|counted| counted.value),
-        Act::Read => counter.value().await,
-        Act::Reset => counter.reset().await,
-    }
-}
+use stateright::semantics::{ConsistencyTester as _, LinearizabilityTester};
+use std::{sync::Arc, time::Duration};
 
 /// Three operations of one client, which may die in the middle of one; returns how many are known to have happened.
 async fn client(seed: u64, number: usize, counter: Counter, history: History) -> usize {
     let mut dice = Dice::new(seed * 100 + number as u64);
     for done in 0..3 {
-        let act = match dice.roll(8) {
-            0 | 1 => Act::Add(1 + i64::try_from(dice.roll(3)).unwrap()),
-            // The same three operations for everybody: redelivered.
-            2..5 => {
-                let id = dice.roll(3);
-                Act::AddOnce(id, 10 + i64::try_from(id).unwrap())
-            }
-            5 | 6 => Act::Read,
-            _ => Act::Reset,
-        };
+        let act = draw(&mut dice);
         pass(Duration::from_millis(dice.roll(40))).await;
         history.lock().unwrap().on_invoke(number, act).unwrap();
         let outcome = if dice.roll(10) == 0 {
@@ -105,7 +47,7 @@ async fn histories_of_a_counter_under_faults_are_those_of_one_counter() {
         let bare = space().await;
         let store = FaultyStore::over(&bare, seed);
         store.odds(TROUBLE);
-        let history: History = Arc::new(Mutex::new(LinearizabilityTester::new(OneCounter::default())));
+        let history = history();
         let clients = (0..4).map(|number| {
             // Two processes of two clients each.
             let counter = Counter::new(&process(&bare, &store), "n").unwrap();

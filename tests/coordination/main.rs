@@ -4,6 +4,7 @@
 mod barrier;
 mod barriers;
 mod counted_kit;
+mod counted_spec;
 mod counter;
 mod counters;
 mod group;

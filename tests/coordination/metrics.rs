@@ -3,9 +3,9 @@
 use crate::counted_kit::{HOUR, TROUBLE, faulty, process, put, raw, space};
 use anabranch::{
     cell::CellError,
-    coordination::{CoordinationError, Metrics},
+    coordination::{CoordinationError, Counter, Metrics, MetricsBatch},
     core::coordination::metric::{BaseMetric, Delta, MapDelta, MapMetric, Metric as _},
-    testing::pass,
+    testing::{Dice, faulty::FaultyStore, pass},
 };
 use futures_util::{StreamExt as _, future::join_all};
 
@@ -89,4 +89,70 @@ async fn a_change_that_a_metric_refuses_writes_nothing() {
     for label in ["", "user..1", "user 1"] {
         assert!(matches!(metrics.taken_up(label, 1).await, Err(CoordinationError::Cell { .. })), "{label:?}");
     }
+}
+
+/// G32: a batch is written key by key; what was written when it fails is counted again when its message is redelivered.
+#[tokio::test(start_paused = true)]
+async fn g32_a_batch_of_metrics_is_counted_once_and_as_a_whole_whatever_the_store_does() {
+    for seed in 0..30 {
+        let bare = space().await;
+        let store = FaultyStore::over(&bare, seed);
+        store.odds(TROUBLE);
+        let mut dice = Dice::new(seed);
+        let mut deliveries = Vec::new();
+        for message in 0..8_u64 {
+            for _ in 0..=dice.roll(3) {
+                let space = process(&bare, &store);
+                deliveries.push(async move {
+                    let (user, board) = (format!("user.{}", message % 2), format!("board.{}", message % 3));
+                    let batch = MetricsBatch::new(&space)
+                        .map(&user, MapDelta::overall(Delta::taken_up(1)).board(1 + message % 3, Delta::taken_up(1)))
+                        .base(&board, Delta { counter: 1, failed: message });
+                    while let Err(error) = batch.clone().commit_once("searches", &message.to_string()).await {
+                        assert!(matches!(error, CoordinationError::Cell { .. }), "seed {seed}: {error:?}");
+                    }
+                });
+            }
+        }
+        join_all(deliveries).await;
+        store.behave();
+        let (base, map) = (Metrics::<BaseMetric>::new(&bare), Metrics::<MapMetric>::new(&bare));
+        for (board, count, failed) in [(0, 3, 9), (1, 3, 12), (2, 2, 7)] {
+            let metric = base.read(&format!("board.{board}")).await.unwrap().unwrap();
+            assert_eq!(
+                metric,
+                BaseMetric { processed: count, in_flight: i64::try_from(count).unwrap(), failed },
+                "seed {seed}"
+            );
+        }
+        for user in 0..2 {
+            let metric = map.read(&format!("user.{user}")).await.unwrap().unwrap();
+            assert_eq!(metric.overall.unwrap().processed, 4, "seed {seed}");
+            assert_eq!(metric.boards.values().map(|b| b.processed).sum::<u64>(), 4, "seed {seed}");
+        }
+        assert_eq!(Counter::new(&bare, "searches").unwrap().value().await.unwrap(), 8, "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_which_one_metric_is_refused_changes_none() {
+    let space = space().await;
+    let batch = || MetricsBatch::new(&space).base("board.1", Delta::taken_up(1));
+    put(&space, "text", b"hello").await;
+    Metrics::<BaseMetric>::new(&space).update("full", Delta { counter: i64::MAX, failed: 0 }).await.unwrap();
+    let corrupt = batch().base("text", Delta::taken_up(1)).commit().await.unwrap_err();
+    assert!(matches!(corrupt, CoordinationError::Cell { object, source: CellError::Corrupt { .. } } if object == "text"));
+    let full = batch().base("full", Delta::taken_up(1)).commit_once("searches", "a").await.unwrap_err();
+    assert!(matches!(full, CoordinationError::OutOfRange { object, .. } if object == "full"));
+    let nothing = batch().map("user.1", MapDelta::default()).commit().await.unwrap_err();
+    assert!(matches!(nothing, CoordinationError::Invalid(_)));
+    let rejected = |error| matches!(error, CoordinationError::Cell { source: CellError::Rejected(_), .. });
+    assert!(rejected(batch().map("board.1", Delta::taken_up(1)).commit().await.unwrap_err()));
+    assert!(rejected(MetricsBatch::new(&space).commit().await.unwrap_err()));
+    assert!(matches!(batch().base("", Delta::taken_up(1)).commit().await, Err(CoordinationError::Cell { .. })));
+    assert!(matches!(batch().commit_once("searches", "").await, Err(CoordinationError::Invalid(_))));
+    assert_eq!((raw(&space, "board.1").await, raw(&space, "counter.searches").await), (None, None));
+    assert_eq!(raw(&space, "text").await.unwrap(), &b"hello"[..]);
+    batch().commit().await.unwrap();
+    assert_eq!(Metrics::<BaseMetric>::new(&space).read("board.1").await.unwrap().unwrap().processed, 1);
 }

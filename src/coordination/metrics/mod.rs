@@ -3,8 +3,12 @@
 //! The keys, the bytes and the arithmetic are those of the Go library nats-jetstream-flow, see `core::coordination::metric` for
 //! what is refused here and is not there. It does not know what is counted, nor which labels there are.
 
+mod batch;
+
+pub use batch::MetricsBatch;
+
 use super::{
-    CoordinationError,
+    CoordinationError, checked_id, checked_ttl,
     follow::{Follow, Seen},
 };
 use crate::{
@@ -66,7 +70,7 @@ impl<M: Metric> Metrics<M> {
     ///
     /// [`CoordinationError::Invalid`] below one second.
     pub fn expires_after(self, ttl: Duration) -> Result<Self, CoordinationError> {
-        Ok(Self { cells: self.cells.ttl(super::checked_ttl(ttl)?) })
+        Ok(Self { cells: self.cells.ttl(checked_ttl(ttl)?) })
     }
 
     /// Changes a metric and returns what it is then; one that is absent begins at zero.
@@ -90,11 +94,7 @@ impl<M: Metric> Metrics<M> {
             Ok(metric)
         });
         let outcome = edited.await.map_err(CoordinationError::at(label))?.result;
-        outcome.map_err(|refused| match refused {
-            Refused::Range(source) => CoordinationError::OutOfRange { object: label.to_owned(), source },
-            Refused::NoBoard => CoordinationError::Invalid("there is no board with the number 0"),
-            Refused::Nothing => CoordinationError::Invalid("the change changes nothing"),
-        })
+        outcome.map_err(|error| refused(label, error))
     }
 
     /// Counts `n` that were taken up; as [`update`](Self::update).
@@ -176,5 +176,14 @@ impl<M: Metric> Metrics<M> {
 
     fn cell(&self, label: &str) -> Result<Cell<M>, CoordinationError> {
         self.cells.cell(label).map_err(|error| CoordinationError::at(label)(error.into()))
+    }
+}
+
+/// Says of which metric a change was refused.
+fn refused(label: &str, error: Refused) -> CoordinationError {
+    match error {
+        Refused::Range(source) => CoordinationError::OutOfRange { object: label.to_owned(), source },
+        Refused::NoBoard => CoordinationError::Invalid("there is no board with the number 0"),
+        Refused::Nothing => CoordinationError::Invalid("the change changes nothing"),
     }
 }
