@@ -16,7 +16,7 @@ async fn the_quickstart_survives_the_death_of_its_process() {
 #[tokio::test]
 async fn a_url_that_names_no_engine_ends_an_example() {
     run("quickstart", Some("carrier-pigeon:")).await.failed().after("`carrier-pigeon:` names no engine");
-    for example in ["scrape", "branching", "approval", "per_message"] {
+    for example in ["scrape", "branching", "approval", "per_message", "wait_group", "metrics_collection"] {
         run(example, Some("carrier-pigeon:")).await.failed().after("carrier-pigeon:");
     }
 }
@@ -45,4 +45,15 @@ async fn each_message_becomes_a_run_or_a_dead_letter() {
 #[tokio::test]
 async fn a_number_of_orders_that_is_none_ends_the_example() {
     run_with("per_message", &["many"], None).await.failed().after("InvalidDigit");
+}
+
+#[tokio::test]
+async fn a_batch_of_jobs_ends_once_and_is_seen_to() {
+    run("wait_group", None).await.succeeded().tells_of_a_batch(20);
+    run_with("wait_group", &["7"], None).await.succeeded().tells_of_a_batch(7);
+}
+
+#[tokio::test]
+async fn metrics_are_counted_once_and_watched() {
+    run("metrics_collection", None).await.succeeded().tells_of_metrics(40);
 }

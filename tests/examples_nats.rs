@@ -49,3 +49,17 @@ async fn messages_become_runs_or_dead_letters_on_jetstream() {
         run("per_message").await.tells_of_orders(12);
     }
 }
+
+#[tokio::test]
+async fn a_batch_of_jobs_ends_on_jetstream() {
+    for _ in 0..2 {
+        run("wait_group").await.tells_of_a_batch(20);
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_counted_on_jetstream() {
+    for _ in 0..2 {
+        run("metrics_collection").await.tells_of_metrics(40);
+    }
+}

@@ -144,4 +144,32 @@ impl Said {
         assert!(self.after("\"eight lamps, please\": ").contains("the payload does not match"), "{}", self.text);
         self.after(&format!("{count} orders are fulfilled, and 2 messages given up"));
     }
+
+    /// Checks the batch: each job is done, some a second time for nothing, and both waiters see all of it.
+    #[track_caller]
+    pub(crate) fn tells_of_a_batch(&self, count: usize) {
+        for n in 1..=count {
+            let lines = self.text.lines().filter(|l| l.starts_with("worker ") && l.contains(&format!(" did job-{n} ")));
+            let twice = lines.clone().filter(|l| l.ends_with("(it came twice)")).count();
+            assert_eq!((lines.count(), twice), if n % 4 == 0 { (2, 1) } else { (1, 0) }, "job-{n}: {}", self.text);
+        }
+        for waiter in 1..=2 {
+            assert_eq!(self.after(&format!("waiter {waiter} sees the end: ")), format!("Zero, {count} jobs are done"));
+        }
+        self.after(&format!("{count} jobs counted once each, and none of them enters again"));
+        assert_eq!(self.after("a batch that is called off ends as "), "Closed");
+    }
+
+    /// Checks the searches: the totals by user and client, and that what came twice did not count.
+    #[track_caller]
+    pub(crate) fn tells_of_metrics(&self, count: usize) {
+        let totals = |what: &str| {
+            let lines = self.text.lines().filter_map(|l| l.strip_prefix(what)?.split_once(": ")?.1.split_once(" processed"));
+            lines.map(|(number, _)| number.parse::<usize>().expect("a number is a number")).sum::<usize>()
+        };
+        assert_eq!((totals("user."), totals("client.")), (count, count), "{}", self.text);
+        assert_ne!(self.after("wish "), "", "{}", self.text);
+        let (repeated, metrics) = (count / 3, 6 + 5 + 3 + count);
+        self.after(&format!("{count} searches are counted in {metrics} metrics, and {repeated} that came twice were not"));
+    }
 }
