@@ -3,13 +3,15 @@
 use crate::counted_kit::{TROUBLE, faulty, process, put, raw, space, stranger};
 use anabranch::{
     cell::CellError,
-    coordination::{CoordinationError, Counter},
+    coordination::{Barrier, CoordinationError, Counter, Latch, WaitGroup},
     testing::{
         Dice,
         faulty::{Fault, FaultyStore},
+        pass,
     },
 };
 use futures_util::{StreamExt as _, future::join_all};
+use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
 async fn a_counter_counts_up_and_down_and_starts_over() {
@@ -182,4 +184,55 @@ async fn a_store_that_goes_away_after_a_lost_answer_leaves_no_false_certainty() 
     store.behave();
     assert!(counter.add_once("a", 1).await.unwrap().repeated);
     assert_eq!(counter.value().await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_overwritten_before_it_could_be_looked_for_is_unknown_and_not_refused() {
+    let bare = space().await;
+    let store = FaultyStore::over(&bare, 1);
+    let counter = Counter::new(&process(&bare, &store), "n").unwrap();
+    counter.add(1).await.unwrap();
+    // The write happens and its answer is lost; before anybody looks, somebody writes what is no counter.
+    let mut lost = false;
+    store.plan(move |call| match (call.op.writes(), lost) {
+        (true, false) => {
+            lost = true;
+            Some(Fault::Unknown { applied: true })
+        }
+        _ => Some(Fault::Delay(Duration::from_secs(1))),
+    });
+    let overwriting = async {
+        pass(Duration::from_millis(500)).await;
+        put(&bare, "counter.n", b"12").await;
+    };
+    let (outcome, ()) = tokio::join!(counter.add_once("a", 1), overwriting);
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, CoordinationError::Cell { source: CellError::Unknown(_), .. }), "{error:?}");
+    assert_eq!(raw(&bare, "counter.n").await.unwrap(), &b"12"[..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_that_are_idle_leave_nothing_running() {
+    let space = space().await;
+    pass(Duration::from_secs(20)).await;
+    let before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let mut kept = Vec::new();
+    for n in 0..200 {
+        let name = n.to_string();
+        let (counter, group) = (Counter::new(&space, &name).unwrap(), WaitGroup::new(&space, &name).unwrap());
+        let (latch, barrier) = (Latch::new(&space, &name, 2).unwrap(), Barrier::new(&space, &name, 2).unwrap());
+        counter.add_once("a", 1).await.unwrap();
+        let _ = counter.watch().await.unwrap().next().await;
+        group.enter("a").await.unwrap();
+        latch.count_down_as("a").await.unwrap();
+        let arrived = barrier.arrive("a").await.unwrap();
+        let limit = Duration::from_millis(1);
+        let (a, b, c) = tokio::join!(group.wait_within(limit), latch.wait_within(limit), arrived.wait_within(limit));
+        assert!(a.is_err() && b.is_err() && c.is_err());
+        // The handles stay.
+        kept.push((counter, group, latch, barrier));
+    }
+    pass(Duration::from_secs(20)).await;
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), before);
+    assert_eq!(kept[7].0.value().await.unwrap(), 1);
 }
