@@ -12,4 +12,3 @@ mod queue;
 mod ring;
 mod store;
 mod watch;
-mod wire;

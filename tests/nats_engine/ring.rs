@@ -1,12 +1,12 @@
 //! What becomes of a write whose acknowledgement was lost while many others write the same key.
 
-use super::{
-    kit::*,
-    wire::{Loses, Wire},
-};
+use super::kit::*;
 use anabranch::{
     engine::{Commit, Engine, Expect, Space, StoreError},
-    testing::server::NatsServer,
+    testing::{
+        server::NatsServer,
+        wire::{Loses, Wire},
+    },
 };
 use futures_util::future::join_all;
 
@@ -22,7 +22,7 @@ async fn write_often(others: &[Space], name: &str, times: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_acknowledgement_was_lost_is_known_after_hundreds_of_writes_of_others() {
     let url = NatsServer::shared().await.url();
-    let wire = Wire::to(&url).await;
+    let wire = Wire::to(&url).await.unwrap();
     let ours = space(&wire.url(), "timeout=8s").await;
     let others = join_all((0..12).map(|_| async {
         let engine = Engine::open(&url).await.unwrap();
