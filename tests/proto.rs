@@ -94,3 +94,8 @@ fn the_protos_of_the_go_library_keep_their_numbers() {
     ];
     assert_eq!(found, wanted.map(|line| format!("nats_jetstream_flow.{line}")));
 }
+
+#[test]
+fn the_limits_code_is_generated_from_its_proto() {
+    check("anabranch.v1", "anabranch/v1/limit.proto", "src/core/coordination/quota/pb.rs");
+}

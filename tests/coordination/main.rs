@@ -13,4 +13,6 @@ mod latch;
 mod latches;
 mod metric;
 mod metrics;
+mod quota;
+mod quota_property;
 mod wait_groups;

@@ -10,11 +10,13 @@ pub mod group;
 pub mod latch;
 mod marks;
 pub mod metric;
+mod quota;
 mod range;
 mod stored;
 mod token;
 
 pub use marks::Mark;
+pub use quota::{Block, LONGEST_WAIT, Limit, LimitError, Quota, QuotaError, Reserved, Verdict};
 pub use range::OutOfRange;
 pub use stored::NotThis;
 pub use token::{FencingToken, Lost};
