@@ -10,10 +10,15 @@
 //! | `anabranch.node` | `node`, `attempt` |
 //! | `anabranch.message` | `queue`, `sequence`, `delivery` |
 //! | `anabranch.cell.update` | `key`, `closures` |
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `anabranch.limiter.wait` | debug | `limiter`, `cells`, `wait_us` |
+//! | `anabranch.limiter.failed_open` | warn at the begin of an outage, then debug | `limiter`, `error` |
 
 use crate::core::snapshot::Trace;
-use std::fmt::Display;
-use tracing::{Span, debug_span, info_span};
+use std::{fmt::Display, time::Duration};
+use tracing::{Span, debug, debug_span, info_span, warn};
 
 /// The header of the W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
@@ -47,6 +52,21 @@ pub(crate) fn message_span(queue: &str, sequence: u64, delivery: u32, trace: Opt
 /// Opens the span of one write of a cell, which `closures` share.
 pub(crate) fn cell_span(key: &impl Display, closures: usize) -> Span {
     debug_span!(parent: None, "anabranch.cell.update", %key, closures)
+}
+
+/// Says that somebody waits for a limiter, and how long.
+pub(crate) fn limiter_waits(limiter: &str, cells: u32, wait: Duration) {
+    let wait_us = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+    debug!(name: "anabranch.limiter.wait", limiter, cells, wait_us, "anabranch.limiter.wait");
+}
+
+/// Says that a limiter let somebody pass without its store.
+pub(crate) fn limiter_fails_open(limiter: &str, error: &(dyn std::error::Error + 'static), first: bool) {
+    if first {
+        warn!(name: "anabranch.limiter.failed_open", limiter, error, "anabranch.limiter.failed_open");
+    } else {
+        debug!(name: "anabranch.limiter.failed_open", limiter, error, "anabranch.limiter.failed_open");
+    }
 }
 
 /// Takes the trace context out of a message's headers; what is no valid `traceparent` is no context.

@@ -11,6 +11,7 @@ mod follow;
 mod ids;
 mod latch;
 mod metrics;
+mod rate_limiter;
 mod wait_group;
 
 pub use barrier::{Arrived, Barrier};
@@ -18,6 +19,7 @@ pub use counter::{Counted, Counter};
 pub use error::CoordinationError;
 pub use latch::Latch;
 pub use metrics::{Metrics, MetricsBatch};
+pub use rate_limiter::{Decision, Outage, RateLimiter, Reservation};
 pub use wait_group::{Ended, WaitGroup};
 
 use ids::{checked_id, checked_ttl};

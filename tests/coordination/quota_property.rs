@@ -1,8 +1,9 @@
 //! What holds of limiters whatever is asked, and when, and whose clock says so.
 //!
-//! The judge counts admissions in every span of time that begins and ends with one, so no boundary is missed; and a token bucket
-//! that keeps exact fractions answers beside the limiter.
+//! Several processes are played one step at a time, and judged by every span of their history; and a token bucket that keeps
+//! exact fractions answers beside the limiter.
 
+use crate::judge::judge;
 use anabranch::{
     core::coordination::{Block, Limit, Quota, Reserved, Verdict},
     time::Timestamp,
@@ -22,23 +23,6 @@ fn quotas() -> impl Strategy<Value = Quota> {
         let period = Duration::from_nanos(u64::from(amount) * 1000 + nanos);
         Quota::new(amount, period).unwrap().burst(burst).unwrap()
     })
-}
-
-/// Panics when any span of time has more admissions than the burst and what comes in between.
-///
-/// `slack` is how many microseconds a span counts longer than it is.
-fn judge(quota: Quota, admitted: &[(i64, u32)], slack: i64) {
-    let mut admitted = admitted.to_vec();
-    admitted.sort_unstable();
-    let (amount, period) = (i128::from(quota.amount().get()), i128::try_from(quota.period().as_nanos()).unwrap());
-    for (from, (x, _)) in admitted.iter().enumerate() {
-        let mut count = 0_i128;
-        for (y, cells) in &admitted[from..] {
-            count += i128::from(*cells);
-            let most = i128::from(quota.most_at_once().get()) + i128::from(y - x + slack) * 1000 * amount / period;
-            assert!(count <= most, "{count} of {quota} between {x} and {y}, and {most} are allowed");
-        }
-    }
 }
 
 /// A bucket that gets a token each `period / amount`, in fractions of `1 / period`.
@@ -90,7 +74,7 @@ fn acts(reservations: u32) -> impl Strategy<Value = Vec<(usize, u64, Act)>> {
 
 /// Several processes at one limiter, each with a clock that is so many microseconds off from now on; returns who was admitted,
 /// by true time.
-fn perform(quota: Quota, acts: &[(usize, u64, Act)], off: impl Fn(usize, usize) -> i64) -> Vec<(i64, u32)> {
+fn perform(quota: Quota, acts: &[(usize, u64, Act)], off: impl Fn(usize, usize) -> i64) -> Vec<(i64, i64, u32)> {
     let mut stored: Option<Limit> = None;
     let mut blocks: Vec<Block> = (0..4).map(|_| Block::empty(quota)).collect();
     let mut admitted = Vec::new();
@@ -102,21 +86,24 @@ fn perform(quota: Quota, acts: &[(usize, u64, Act)], off: impl Fn(usize, usize) 
         let before = limit;
         match *act {
             Act::Check(cells) => match limit.check(n(cells), clock) {
-                Verdict::Allowed { .. } => admitted.push((now, cells)),
+                Verdict::Allowed { .. } => admitted.push((now, now, cells)),
                 Verdict::Denied { .. } | Verdict::TooMany { .. } => assert_eq!(limit, before),
             },
             Act::Reserve(cells, longest) => match limit.reserve(n(cells), clock, Duration::from_micros(longest)) {
-                Reserved::In { wait } => admitted.push((now + i64::try_from(wait.as_micros()).unwrap(), cells)),
+                Reserved::In { wait } => {
+                    let at = now + i64::try_from(wait.as_micros()).unwrap();
+                    admitted.push((at, at, cells));
+                }
                 Reserved::Denied { .. } | Reserved::TooMany { .. } => assert_eq!(limit, before),
             },
             Act::Lease(cells, block) => {
                 if blocks[*process].take(n(cells), clock).is_some() {
-                    admitted.push((now, cells));
+                    admitted.push((now, now, cells));
                     continue;
                 }
                 let (verdict, leased) = limit.lease(n(cells), n(block), clock);
                 if let Verdict::Allowed { .. } = verdict {
-                    admitted.push((now, cells));
+                    admitted.push((now, now, cells));
                     blocks[*process].join(leased);
                 } else {
                     assert_eq!((limit, leased.is_empty()), (before, true));

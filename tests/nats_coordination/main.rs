@@ -5,4 +5,7 @@
 mod counted;
 #[path = "../coordination/counted_spec.rs"]
 mod counted_spec;
+#[path = "../coordination/judge.rs"]
+mod judge;
 mod metrics;
+mod rate_limiter;
