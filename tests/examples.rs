@@ -16,7 +16,7 @@ async fn the_quickstart_survives_the_death_of_its_process() {
 #[tokio::test]
 async fn a_url_that_names_no_engine_ends_an_example() {
     run("quickstart", Some("carrier-pigeon:")).await.failed().after("`carrier-pigeon:` names no engine");
-    for example in ["scrape", "branching", "approval", "per_message", "wait_group", "metrics_collection"] {
+    for example in ["scrape", "branching", "approval", "per_message", "wait_group", "metrics_collection", "rate_limited_calls"] {
         run(example, Some("carrier-pigeon:")).await.failed().after("carrier-pigeon:");
     }
 }
@@ -56,4 +56,9 @@ async fn a_batch_of_jobs_ends_once_and_is_seen_to() {
 #[tokio::test]
 async fn metrics_are_counted_once_and_watched() {
     run("metrics_collection", None).await.succeeded().tells_of_metrics(40);
+}
+
+#[tokio::test]
+async fn callers_keep_one_quota() {
+    run("rate_limited_calls", None).await.succeeded().tells_of_a_kept_quota(false);
 }

@@ -63,3 +63,11 @@ async fn metrics_are_counted_on_jetstream() {
         run("metrics_collection").await.tells_of_metrics(40);
     }
 }
+
+/// Twice at once: they share the quota, which is 50 a second for some four seconds; each alone would have that much.
+#[tokio::test]
+async fn processes_keep_one_quota_on_jetstream() {
+    let (one, other) = tokio::join!(run("rate_limited_calls"), run("rate_limited_calls"));
+    let count = one.tells_of_a_kept_quota(true) + other.tells_of_a_kept_quota(true);
+    assert!(count <= 10 + 5 * 50, "{count} calls");
+}

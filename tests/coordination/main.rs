@@ -19,4 +19,5 @@ mod quota_property;
 mod rate_limiter;
 mod rate_limiter_faults;
 mod rate_limiter_leased;
+mod rate_limiter_told;
 mod wait_groups;

@@ -196,7 +196,7 @@ async fn no_cells_and_more_than_the_burst_are_refused() {
     assert_eq!(revision(&space, "limit.smtp").await, None);
 }
 
-/// G5 and N-like drift: what is configured otherwise is said, and never quietly taken over.
+/// G5: what is configured otherwise is said, and never quietly taken over.
 #[tokio::test(start_paused = true)]
 async fn another_quota_is_refused_until_it_is_changed_and_what_was_spent_stays_spent() {
     let space = space().await;

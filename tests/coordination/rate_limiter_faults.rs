@@ -37,6 +37,33 @@ async fn nobody_passes_while_the_store_is_away() {
     assert_eq!(limiter.check_one().await.unwrap(), allowed(2), "and nothing is spent");
 }
 
+/// G3: an error of a read is not an absent key.
+#[tokio::test(start_paused = true)]
+async fn a_limiter_that_cannot_be_read_is_not_a_fresh_one() {
+    let space = space().await;
+    let store = FaultyStore::over(&space, 1);
+    let slow = Quota::per_minute(1).unwrap();
+    RateLimiter::new(&space, "smtp", slow).unwrap().check_one().await.unwrap();
+    let other = RateLimiter::new(&process(&space, &store), "smtp", slow).unwrap().deadline(millis(500));
+    store.plan(|call| (!call.op.writes()).then_some(Fault::Unavailable));
+    let refused = other.check_one().await;
+    assert!(matches!(refused, Err(CoordinationError::Cell { source: CellError::Unavailable(_), .. })), "{refused:?}");
+    store.behave();
+    assert!(!other.check_one().await.unwrap().is_allowed());
+}
+
+/// G2: everyone who contends for a key gets an answer, and together they get the burst.
+#[tokio::test(start_paused = true)]
+async fn sixty_four_processes_at_one_key_all_get_an_answer() {
+    let space = space().await;
+    let store = FaultyStore::over(&space, 1);
+    store.odds(Odds { latency: millis(3), ..Odds::default() });
+    let quota = Quota::per_minute(1).unwrap().burst(40).unwrap();
+    let limiters = (0..64).map(|_| RateLimiter::new(&process(&space, &store), "smtp", quota).unwrap());
+    let answers = join_all(limiters.map(async |limiter| limiter.check_one().await.unwrap().is_allowed())).await;
+    assert_eq!(answers.iter().filter(|allowed| **allowed).count(), 40);
+}
+
 #[tokio::test(start_paused = true)]
 async fn everyone_passes_while_the_store_is_away_when_that_was_asked_for_and_is_told_so() {
     let space = space().await;

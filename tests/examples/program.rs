@@ -172,4 +172,20 @@ impl Said {
         let (repeated, metrics) = (count / 3, 6 + 5 + 3 + count);
         self.after(&format!("{count} searches are counted in {metrics} metrics, and {repeated} that came twice were not"));
     }
+
+    /// Checks the callers: all were let through, one was killed if there are processes, and the quota was kept. Returns how
+    /// many calls there were.
+    #[track_caller]
+    pub(crate) fn tells_of_a_kept_quota(&self, processes: bool) -> u32 {
+        self.after("no span of time has more than the quota");
+        assert_eq!(self.text.contains("with SIGKILL; what it had at hand is lost"), processes, "{}", self.text);
+        let before = " calls were let through";
+        let line = self.text.lines().find_map(|line| line.strip_suffix(before));
+        let count = line.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{}", self.text));
+        assert!(count > 30, "{}", self.text);
+        let first = self.after("second 0: ").split_once("by caller ").map_or("", |(_, callers)| callers);
+        let callers: Vec<&str> = first.split_whitespace().collect();
+        assert!(callers.len() == 4 && (processes || !callers.contains(&"0")), "{}", self.text);
+        count
+    }
 }
