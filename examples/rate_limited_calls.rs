@@ -78,10 +78,10 @@ async fn process(url: &str, lives: Duration) -> Result<Vec<Call>> {
     let mut command = Command::new(env::current_exe()?);
     command.args(["caller", url]).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
-    let mut lines = BufReader::new(child.stdout.take().ok_or("the process has no output to read")?).lines();
+    let mut printed = BufReader::new(child.stdout.take().ok_or("the process has no output to read")?).lines();
     let mut calls = Vec::new();
     let read = async {
-        while let Some(line) = lines.next_line().await? {
+        while let Some(line) = printed.next_line().await? {
             let (asked, passed) = line.split_once(' ').ok_or("a call has two times")?;
             calls.push(Call { asked: asked.parse()?, passed: passed.parse()? });
         }

@@ -99,3 +99,8 @@ fn the_protos_of_the_go_library_keep_their_numbers() {
 fn the_limits_code_is_generated_from_its_proto() {
     check("anabranch.v1", "anabranch/v1/limit.proto", "src/core/coordination/quota/pb.rs");
 }
+
+#[test]
+fn the_windows_code_is_generated_from_its_proto() {
+    check("anabranch.v1", "anabranch/v1/window.proto", "src/core/coordination/window/pb.rs");
+}

@@ -13,6 +13,7 @@ mod latch;
 mod metrics;
 mod rate_limiter;
 mod wait_group;
+mod window_limiter;
 
 pub use barrier::{Arrived, Barrier};
 pub use counter::{Counted, Counter};
@@ -21,5 +22,6 @@ pub use latch::Latch;
 pub use metrics::{Metrics, MetricsBatch};
 pub use rate_limiter::{Decision, Outage, RateLimiter, Reservation};
 pub use wait_group::{Ended, WaitGroup};
+pub use window_limiter::WindowLimiter;
 
 use ids::{checked_id, checked_ttl};

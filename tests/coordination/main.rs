@@ -21,3 +21,4 @@ mod rate_limiter_faults;
 mod rate_limiter_leased;
 mod rate_limiter_told;
 mod wait_groups;
+mod window;

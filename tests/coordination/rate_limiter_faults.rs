@@ -148,6 +148,19 @@ async fn those_who_waited_for_the_store_share_one_burst() {
     assert_eq!(passed, 3);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_has_gone_when_it_would_be_decided_spends_nothing() {
+    let space = space().await;
+    let store = FaultyStore::over(&space, 1);
+    let slow = Quota::per_minute(1).unwrap().burst(3).unwrap();
+    let limiter = RateLimiter::new(&process(&space, &store), "smtp", slow).unwrap();
+    store.hold();
+    let gone = limiter.until_ready_n_within(2, millis(100)).await;
+    assert!(matches!(gone, Err(CoordinationError::Deadline(_))), "{gone:?}");
+    store.resume();
+    assert_eq!(limiter.check_one().await.unwrap(), allowed(2));
+}
+
 /// Recorded histories of several processes, with lost answers, conflicts, outages and slow answers: no span has more than the
 /// quota, whatever is told and whatever is not.
 #[tokio::test(start_paused = true)]

@@ -123,7 +123,8 @@ impl RateLimiter {
     /// without. A block never takes what is not free at the moment, and each of its cells is given up when the bucket would
     /// have got it back; a process that dies loses the rest.
     ///
-    /// Blocks belong to this object, its clones and its keys; another object of the same name has its own.
+    /// Blocks belong to this object, its clones and its keys; another object of the same name has its own. Whoever finds a cell
+    /// at hand may pass before somebody who waits elsewhere.
     ///
     /// # Errors
     ///

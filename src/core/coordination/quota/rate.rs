@@ -53,6 +53,9 @@ pub enum QuotaError {
     /// The period is above 366 days.
     #[error("a period of {0:?} is longer than 366 days")]
     TooLong(Duration),
+    /// A window is shorter than a millisecond, or no whole number of microseconds.
+    #[error("a window is whole microseconds and at least a millisecond, and not {0:?}")]
+    Length(Duration),
     /// It would take more than ten years until the burst is there again: take a smaller one.
     #[error("{burst} cells at once are there again only after more than ten years")]
     BurstTooLarge {
