@@ -16,7 +16,8 @@ async fn the_quickstart_survives_the_death_of_its_process() {
 #[tokio::test]
 async fn a_url_that_names_no_engine_ends_an_example() {
     run("quickstart", Some("carrier-pigeon:")).await.failed().after("`carrier-pigeon:` names no engine");
-    for example in ["scrape", "branching", "approval", "per_message", "wait_group", "metrics_collection", "rate_limited_calls"] {
+    for example in ["scrape", "branching", "approval", "per_message", "wait_group", "metrics_collection", "rate_limited_calls"]
+    {
         run(example, Some("carrier-pigeon:")).await.failed().after("carrier-pigeon:");
     }
 }

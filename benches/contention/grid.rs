@@ -80,12 +80,12 @@ async fn measure_once(options: &Options, url: &str, strategy: Strategy, shape: S
     strategies::prepare(strategy, url, &place).await;
     let mut processes: Vec<_> = (0..shape.processes)
         .map(|process| {
-            let share = shape.writers / shape.processes + usize::from(process < shape.writers % shape.processes);
+            let of_it = shape.writers / shape.processes + usize::from(process < shape.writers % shape.processes);
             start(&Task {
                 strategy,
                 url: url.to_owned(),
                 place: place.clone(),
-                writers: share,
+                writers: of_it,
                 keys: options.keys,
                 distribution: options.distribution,
                 exponent: options.exponent,

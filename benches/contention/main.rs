@@ -41,7 +41,7 @@ pub(crate) struct Options {
     /// The exponent of the zipf distribution.
     #[arg(long, default_value_t = 1.1)]
     exponent: f64,
-    /// The server, such as nats://localhost:4222; without one a server is started for the run.
+    /// The server, such as `nats://localhost:4222`; without one a server is started for the run.
     #[arg(long)]
     url: Option<String>,
     /// Whether the server that is started syncs each write to the disk (`sync_interval: always`).

@@ -11,7 +11,10 @@ use plotters::{
     style::{BLACK, Color as _, RGBColor, WHITE},
 };
 use serde_json::json;
-use std::fs;
+use std::{fmt::Write as _, fs};
+
+/// What a curve shows of a row.
+type Figure = fn(&Row) -> f64;
 
 /// Microseconds as people read them.
 fn time(micros: u64) -> String {
@@ -31,27 +34,15 @@ pub(crate) fn table(options: &Options, rows: &[Row]) {
     for row in rows {
         if shape.replace(row.shape) != Some(row.shape) {
             println!("\n{} writers in {} process(es)", row.shape.writers, row.shape.processes);
-            println!(
-                "{:<17} {:>9} {:>17} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>6}  {}",
-                "",
-                "per s",
-                "(range)",
-                "attempts",
-                "conflicts",
-                "p50",
-                "p90",
-                "p99",
-                "p99.9",
-                "own us",
-                "all us",
-                "bytes",
-                "check"
-            );
+            let head = ["per s", "(range)", "attempts", "conflicts", "p50", "p90", "p99", "p99.9", "own us", "all us", "bytes"];
+            let widths = [9, 17, 9, 9, 9, 9, 9, 9, 7, 7, 6];
+            let columns: Vec<_> = head.iter().zip(widths).map(|(title, width)| format!("{title:>width$}")).collect();
+            println!("{:<17} {}  check", "", columns.join(" "));
         }
         let mut check = if row.lost_updates == 0 { "all there".to_owned() } else { format!("{} LOST", row.lost_updates) };
         for (count, what) in [(row.gave_up, "gave up"), (row.unknown, "unknown")] {
             if count > 0 {
-                check += &format!(", {count} {what}");
+                let _ = write!(check, ", {count} {what}");
             }
         }
         println!(
@@ -107,7 +98,6 @@ pub(crate) fn plot(options: &Options, rows: &[Row]) {
     area.fill(&WHITE).unwrap();
     let (left, right) = area.split_horizontally(500);
     let most = rows.iter().map(|row| row.shape.writers).max().unwrap() as f64;
-    type Figure = fn(&Row) -> f64;
     let figures: [(_, _, Figure); 2] = [
         (left, "increments a second", |row| row.per_second.max(1.0)),
         (right, "p99 in microseconds", |row| row.p99.max(1) as f64),

@@ -116,9 +116,9 @@ async fn g32_a_batch_of_metrics_is_counted_once_and_as_a_whole_whatever_the_stor
         }
         join_all(deliveries).await;
         store.behave();
-        let (base, map) = (Metrics::<BaseMetric>::new(&bare), Metrics::<MapMetric>::new(&bare));
+        let (flat, map) = (Metrics::<BaseMetric>::new(&bare), Metrics::<MapMetric>::new(&bare));
         for (board, count, failed) in [(0, 3, 9), (1, 3, 12), (2, 2, 7)] {
-            let metric = base.read(&format!("board.{board}")).await.unwrap().unwrap();
+            let metric = flat.read(&format!("board.{board}")).await.unwrap().unwrap();
             assert_eq!(
                 metric,
                 BaseMetric { processed: count, in_flight: i64::try_from(count).unwrap(), failed },
