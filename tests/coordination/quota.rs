@@ -1,7 +1,7 @@
 //! The algebra of limiters, told as stories.
 
 use anabranch::{
-    core::coordination::{Limit, LimitError, Quota, QuotaError, Reserved, Verdict},
+    core::coordination::{Limit, NotThis, Quota, QuotaError, Reserved, Verdict},
     time::Timestamp,
 };
 use std::{num::NonZeroU32, time::Duration};
@@ -249,12 +249,14 @@ fn what_is_no_limit_is_an_error_and_never_a_fresh_one() {
     allowed(&mut limit, 2, START, 1);
     let good = limit.encode();
     assert_eq!(Limit::decode(&good), Ok(limit));
-    assert_eq!(Limit::decode(b""), Err(LimitError::Kind(0)));
-    assert_eq!(Limit::decode(&[0x08, 0x01]), Err(LimitError::Kind(1)));
-    assert_eq!(Limit::decode(&[0x08, 0x02]), Err(LimitError::Quota(QuotaError::Zero)));
-    assert!(matches!(Limit::decode(b"{\"tokens\": 3}"), Err(LimitError::Malformed(_))));
+    for (bytes, found) in [(&b""[..], 0), (&[0x08, 0x01], 1)] {
+        assert_eq!(Limit::decode(bytes), Err(NotThis::Kind { wanted: "limit", kind: 2, found }));
+    }
+    assert_eq!(Limit::decode(&[0x08, 0x02]), Err(NotThis::Broken("no limit has such a quota")));
+    assert!(matches!(Limit::decode(b"{\"tokens\": 3}"), Err(NotThis::Shape(_))));
     // The last occurrence of a field counts: parts that are more than a microsecond.
-    assert_eq!(Limit::decode(&[&good[..], &[0x30, 0xFF, 0xFF, 0x7F]].concat()), Err(LimitError::Parts(2_097_151)));
+    let late = Limit::decode(&[&good[..], &[0x30, 0xFF, 0xFF, 0x7F]].concat());
+    assert_eq!(late, Err(NotThis::Broken("a limit's next cell is between two microseconds")));
     for end in 1..good.len() {
         assert_ne!(Limit::decode(&good[..end]), Ok(limit), "a part of the bytes is another state or none");
     }

@@ -4,7 +4,7 @@ use crate::rate_limiter::space;
 use anabranch::{
     cell::CellError,
     coordination::{CoordinationError, Decision, WindowLimiter},
-    core::coordination::{QuotaError, Verdict, Window, WindowError, WindowQuota},
+    core::coordination::{NotThis, QuotaError, Verdict, Window, WindowQuota},
     engine::{Expect, Key, PutOptions},
     testing::pass,
     time::Timestamp,
@@ -71,11 +71,13 @@ fn what_is_no_window_is_an_error_and_never_a_fresh_one() {
     window.check(n(10), START);
     let good = window.encode();
     assert_eq!(Window::decode(&good), Ok(window));
-    assert_eq!(Window::decode(b""), Err(WindowError::Kind(0)));
-    assert_eq!(Window::decode(&[0x08, 0x02]), Err(WindowError::Kind(2)));
-    assert_eq!(Window::decode(&[0x08, 0x03]), Err(WindowError::Quota(QuotaError::Zero)));
-    assert!(matches!(Window::decode(b"{\"count\": 3}"), Err(WindowError::Malformed(_))));
-    assert_eq!(Window::decode(&[&good[..], &[0x38, 0x0B]].concat()), Err(WindowError::Count(11)));
+    for (bytes, found) in [(&b""[..], 0), (&[0x08, 0x02], 2)] {
+        assert_eq!(Window::decode(bytes), Err(NotThis::Kind { wanted: "window", kind: 3, found }));
+    }
+    assert_eq!(Window::decode(&[0x08, 0x03]), Err(NotThis::Broken("no window has such a quota")));
+    assert!(matches!(Window::decode(b"{\"count\": 3}"), Err(NotThis::Shape(_))));
+    let full = Window::decode(&[&good[..], &[0x38, 0x0B]].concat());
+    assert_eq!(full, Err(NotThis::Broken("a window counts no more than its quota")));
     for now in [i64::MIN, i64::MAX].map(Timestamp::from_micros) {
         let mut window = Window::new(window.quota(), now);
         window.check(n(1), now);

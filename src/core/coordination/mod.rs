@@ -17,8 +17,8 @@ mod token;
 mod window;
 
 pub use marks::Mark;
-pub use quota::{Block, LONGEST_WAIT, Limit, LimitError, Quota, QuotaError, Reserved, Verdict};
+pub use quota::{Block, Limit, Quota, QuotaError, Reserved, Verdict};
 pub use range::OutOfRange;
 pub use stored::NotThis;
 pub use token::{FencingToken, Lost};
-pub use window::{Window, WindowError, WindowQuota};
+pub use window::{Window, WindowQuota};

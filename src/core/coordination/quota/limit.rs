@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 use std::{num::NonZeroU32, time::Duration};
 
 /// The longest that a reservation may wait; beyond it is no reservation but a mistake.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// What was admitted, under which quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

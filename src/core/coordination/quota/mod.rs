@@ -53,6 +53,5 @@ mod wire;
 mod pb;
 
 pub use block::Block;
-pub use limit::{LONGEST_WAIT, Limit, Reserved, Verdict};
+pub use limit::{Limit, Reserved, Verdict};
 pub use rate::{Quota, QuotaError};
-pub use wire::LimitError;

@@ -2,31 +2,13 @@
 //!
 //! Whatever is not a limit is an error, never a limit that has admitted nothing yet.
 
-use super::{Limit, Quota, QuotaError, pb};
-use crate::time::Timestamp;
+use super::{Limit, Quota, pb};
+use crate::{core::coordination::NotThis, time::Timestamp};
 use prost::Message as _;
 use std::time::Duration;
 
 /// Tells limits from what else there may be at a key.
 const KIND: u32 = 2;
-
-/// Why bytes are no limit.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LimitError {
-    /// They are no protobuf message.
-    #[error("the bytes are no message")]
-    Malformed(#[source] prost::DecodeError),
-    /// They are another object's, or nobody's.
-    #[error("the kind is {0}, and a limit is of kind {KIND}")]
-    Kind(u32),
-    /// No such quota can have been stored.
-    #[error("the quota is none")]
-    Quota(#[source] QuotaError),
-    /// A time is not on the quota's schedule.
-    #[error("{0} parts are more than a microsecond")]
-    Parts(u64),
-}
 
 impl Limit {
     /// Writes it as bytes.
@@ -50,16 +32,14 @@ impl Limit {
     ///
     /// # Errors
     ///
-    /// [`LimitError`] when the bytes are something else; they are to be left as they are.
-    pub fn decode(bytes: &[u8]) -> Result<Self, LimitError> {
-        let m = pb::Limit::decode(bytes).map_err(LimitError::Malformed)?;
-        if m.kind != KIND {
-            return Err(LimitError::Kind(m.kind));
-        }
+    /// [`NotThis`] when the bytes are something else; they are to be left as they are.
+    pub fn decode(bytes: &[u8]) -> Result<Self, NotThis> {
+        let m = pb::Limit::decode(bytes).map_err(NotThis::shape)?;
+        NotThis::unless_kind(m.kind, KIND, "limit")?;
         let quota = Quota::new(m.amount, Duration::from_nanos(m.period_nanos)).and_then(|q| q.burst(m.burst));
-        let quota = quota.map_err(LimitError::Quota)?;
+        let quota = quota.map_err(|_| NotThis::Broken("no limit has such a quota"))?;
         if i128::from(m.tat_parts) >= quota.parts_in_a_micro() {
-            return Err(LimitError::Parts(m.tat_parts));
+            return Err(NotThis::Broken("a limit's next cell is between two microseconds"));
         }
         let tat = quota.at(Timestamp::from_micros(m.tat_micros)) + i128::from(m.tat_parts);
         Ok(Self { quota, tat, seen: Timestamp::from_micros(m.seen_micros) })

@@ -19,8 +19,6 @@ mod wire;
 #[rustfmt::skip]
 mod pb;
 
-pub use wire::WindowError;
-
 use super::{QuotaError, Verdict};
 use crate::time::Timestamp;
 use std::{fmt, num::NonZeroU32, time::Duration};
