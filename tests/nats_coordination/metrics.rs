@@ -4,12 +4,15 @@ use anabranch::{
     cell::CellError,
     coordination::{CoordinationError, Metrics, MetricsBatch},
     core::coordination::metric::{BaseMetric, Delta, MapDelta, MapMetric},
-    engine::{Engine, Space},
+    engine::{BucketOptions, Engine, Space},
     testing::server::NatsServer,
     time::nonce,
 };
 use async_nats::jetstream::{self, kv};
 use futures_util::{StreamExt as _, future::join_all};
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A bucket of its own, as we see it and as others do.
 async fn bucket() -> (Space, kv::Store) {
@@ -18,6 +21,18 @@ async fn bucket() -> (Space, kv::Store) {
     let space = Engine::open(&url).await.unwrap().space(&*name).await.unwrap();
     let js = jetstream::new(async_nats::connect(url).await.unwrap());
     (space, js.get_key_value(name).await.unwrap())
+}
+
+/// A bucket as the Go library makes it: what is older than a day is dropped, and nothing else is said.
+async fn bucket_of_the_go_library() -> (Space, kv::Store) {
+    let url = NatsServer::shared().await.url();
+    let name = Metrics::<BaseMetric>::bucket(&format!("test-{:x}", nonce()));
+    let js = jetstream::new(async_nats::connect(url.clone()).await.unwrap());
+    let description = "Distributed objects for test".to_owned();
+    let config = kv::Config { bucket: name.clone(), description, max_age: DAY, history: 1, ..Default::default() };
+    let theirs = js.create_key_value(config).await.unwrap();
+    let options = BucketOptions::default().max_age(DAY).history(1);
+    (Engine::open(&url).await.unwrap().bucket(name, options).await.unwrap(), theirs)
 }
 
 fn varint(mut number: u64, bytes: &mut Vec<u8>) {
@@ -99,7 +114,7 @@ async fn what_another_client_counts_we_read_watch_and_go_on_with() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_of_two_kinds_count_in_one_metric_and_lose_nothing() {
-    let (space, kv) = bucket().await;
+    let (space, kv) = bucket_of_the_go_library().await;
     let metrics = Metrics::<BaseMetric>::new(&space);
     let ours = join_all((0..100).map(|_| metrics.taken_up("board.7", 1)));
     let ((), (), ours) = tokio::join!(take_up(&kv, "board.7", 20), take_up(&kv, "board.7", 20), ours);
@@ -125,4 +140,15 @@ async fn g32_a_batch_of_metrics_is_one_commit_on_jetstream() {
     assert_eq!(answers.into_iter().filter(|answer| !answer.as_ref().unwrap().repeated).count(), 2);
     assert_eq!(kv.get("board.7").await.unwrap().unwrap(), go(2, 2, 0));
     assert_eq!(kv.get("user.42").await.unwrap().unwrap(), [&[0x0A, 4][..], &go(2, 2, 0)].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_in_a_bucket_of_the_go_library_is_one_metric_or_refused() {
+    let (space, kv) = bucket_of_the_go_library().await;
+    let batch = MetricsBatch::new(&space).base("board.7", Delta::taken_up(1));
+    let refused = batch.clone().map("user.42", Delta::taken_up(1)).commit().await.unwrap_err();
+    assert!(matches!(refused, CoordinationError::Cell { source: CellError::Rejected(_), .. }), "{refused:?}");
+    assert_eq!(kv.get("board.7").await.unwrap(), None);
+    batch.commit().await.unwrap();
+    assert_eq!(kv.get("board.7").await.unwrap().unwrap(), go(1, 1, 0));
 }
