@@ -14,7 +14,7 @@ use crate::{
     codec::{Codec, CodecError},
     core::coordination::group::{AddError, Group, MAX_WINDOW, State, WINDOW},
     engine::{Key, Space},
-    time::Timestamp,
+    time::{Timestamp, nonce},
 };
 use std::time::Duration;
 
@@ -187,12 +187,16 @@ impl WaitGroup {
     pub async fn wait(&self) -> Result<Ended, CoordinationError> {
         let failed = || CoordinationError::at(self.name());
         let mut follow = Follow::of(&self.cell).await.map_err(failed())?;
-        let (mut began, mut expires) = (None, None);
+        let (mut first, mut expires) = (None, None);
         loop {
             match follow.next().await.map_err(failed())? {
                 Seen::Value(stored) => {
+                    let (born, began) = *first.get_or_insert((stored.value.born(), stored.value.zeros()));
+                    if stored.value.born() != born {
+                        // Ours is gone, and somebody has taken its name.
+                        return Ok(vanished(expires, stored.written_at));
+                    }
                     expires = Some(stored.written_at + self.expires_after);
-                    let began = *began.get_or_insert(stored.value.zeros());
                     match stored.value.seen_by(began) {
                         State::Open => {}
                         State::Zero => return Ok(Ended::Zero),
@@ -258,7 +262,8 @@ impl WaitGroup {
     }
 }
 
-/// Says how something ended that was there before a gap in the watch: its time had run out, or somebody removed it.
+/// Says how something ended that was there before, and not when it was looked for again: its time had run out, or somebody
+/// removed it.
 pub(super) fn vanished(expires: Option<Timestamp>, now: Timestamp) -> Ended {
     if expires.is_some_and(|at| at <= now) { Ended::Expired } else { Ended::Closed }
 }
@@ -269,8 +274,9 @@ where
     R: Send + 'static,
     F: FnMut(&mut Group) -> R + Clone + Send + 'static,
 {
+    let born = nonce();
     move |draft| {
-        let before = draft.get().cloned().unwrap_or_default();
+        let before = draft.get().cloned().unwrap_or_else(|| Group::new(born));
         let mut after = before.clone();
         let result = change(&mut after);
         if after != before {

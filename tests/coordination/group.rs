@@ -99,11 +99,13 @@ fn a_closed_group_takes_nothing_and_can_be_left() {
 
 #[test]
 fn a_stored_group_is_read_for_ever() {
-    // kind 5, members a and b, 7 units, nobody left, window 9, 2 zeros, closed
-    let bytes = [0x08, 5, 0x12, 1, b'a', 0x12, 1, b'b', 0x18, 7, 0x28, 9, 0x30, 2, 0x38, 1];
+    // kind 5, members a and b, 7 units, nobody left, window 9, 2 zeros, closed, born 3
+    let bytes =
+        [&[0x08, 5, 0x12, 1, b'a', 0x12, 1, b'b', 0x18, 7, 0x28, 9, 0x30, 2, 0x38, 1][..], &[0x41, 3, 0, 0, 0, 0, 0, 0, 0]]
+            .concat();
     let group = Group::decode(&bytes).unwrap();
-    assert_eq!((group.count(), group.zeros(), group.is_closed()), (9, 2, true));
-    assert_eq!(group.encode(), &bytes[..]);
+    assert_eq!((group.count(), group.zeros(), group.is_closed(), group.born()), (9, 2, true, 3));
+    assert_eq!(group.encode(), bytes);
 }
 
 #[test]

@@ -275,7 +275,11 @@ async fn a_groups_arguments_out_of_range_are_errors() {
 }
 
 fn stored(space: &Space, members: &[&str], revision: u64) -> Change {
-    let mut group = Group::default();
+    stored_at(space, members, revision, 1)
+}
+
+fn stored_at(space: &Space, members: &[&str], revision: u64, born: u64) -> Change {
+    let mut group = Group::new(born);
     for member in members {
         group.enter(member).unwrap();
     }
@@ -300,4 +304,30 @@ async fn what_happened_in_a_gap_of_the_watch_is_found_out_after_it() {
     pass(DAY).await;
     let gone = Scripted::over(&space, vec![old, Change::Synced, Change::Resynced, Change::Synced]);
     assert_eq!(group(&gone).wait_within(HOUR).await.unwrap(), Ended::Expired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_removed_and_made_anew_in_one_write_has_ended() {
+    let space = space().await;
+    let group = group(&space);
+    group.enter("a").await.unwrap();
+    let waiting = spawn({
+        let group = group.clone();
+        async move { group.wait_within(HOUR).await.unwrap() }
+    });
+    settle().await;
+    let (deleted, entered) = tokio::join!(biased; group.delete(), group.enter("b"));
+    deleted.unwrap();
+    assert!(entered.unwrap());
+    assert_eq!(waiting.await.unwrap(), Ended::Closed);
+    assert_eq!(group.members().await.unwrap(), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_expired_and_was_made_anew_before_anybody_saw_it_has_expired() {
+    let space = space().await;
+    let old = stored(&space, &["a"], 1);
+    pass(DAY).await;
+    let changes = vec![old, Change::Synced, Change::Resynced, stored_at(&space, &["b"], 3, 2), Change::Synced];
+    assert_eq!(group(&Scripted::over(&space, changes)).wait_within(HOUR).await.unwrap(), Ended::Expired);
 }

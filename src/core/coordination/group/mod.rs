@@ -28,6 +28,7 @@ pub struct Group {
     window: u32,
     zeros: u64,
     closed: bool,
+    born: u64,
 }
 
 /// A group that was closed takes nothing any more.
@@ -58,6 +59,18 @@ pub enum State {
 }
 
 impl Group {
+    /// Makes an empty group; `born` is a number that nobody else has drawn.
+    #[must_use]
+    pub fn new(born: u64) -> Self {
+        Self { born, ..Self::default() }
+    }
+
+    /// Returns what tells it from another one that has its name: a waiter that meets another number knows that its group is gone.
+    #[must_use]
+    pub fn born(&self) -> u64 {
+        self.born
+    }
+
     /// Returns how much is left: members and units.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -167,6 +180,7 @@ impl Group {
             window: self.window,
             zeros: self.zeros,
             closed: self.closed,
+            born: self.born,
         };
         stored.encode_to_vec().into()
     }
@@ -189,6 +203,7 @@ impl Group {
             window: stored.window,
             zeros: stored.zeros,
             closed: stored.closed,
+            born: stored.born,
         })
     }
 }

@@ -23,4 +23,7 @@ pub struct Group {
     pub zeros: u64,
     #[prost(bool, tag = "7")]
     pub closed: bool,
+    /// Tells this group from one of the same name that was removed or has expired.
+    #[prost(fixed64, tag = "8")]
+    pub born: u64,
 }
