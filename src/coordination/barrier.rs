@@ -83,24 +83,26 @@ impl Barrier {
     /// Dropped, the party is there or not; arrive again.
     pub async fn arrive(&self, id: &str) -> Result<Arrived, CoordinationError> {
         let id: Box<str> = checked_id(id)?.into();
-        let (name, arrival, parties, ttl) = (id.clone(), algebra::Arrival::new(nonce()), self.parties, self.expires_after);
+        let (name, arrival, born) = (id.clone(), algebra::Arrival::new(nonce()), nonce());
+        let (parties, ttl) = (self.parties, self.expires_after);
         // Every repetition is the same arrival: one whose answer was lost finds the generation that it was part of.
-        let generation = certain(&self.cell, move |draft| {
+        let place = certain(&self.cell, move |draft| {
             let before = draft.get().cloned();
-            let mut after = before.clone().unwrap_or_else(|| algebra::Barrier::new(parties));
+            let mut after = before.clone().unwrap_or_else(|| algebra::Barrier::new(parties, born));
             if after.parties() != parties {
                 return Err(after.parties());
             }
             let generation = after.arrive(&name, arrival);
+            let born = after.born();
             if before.as_ref() != Some(&after) {
                 draft.set(after);
                 draft.expire_after(ttl);
             }
-            Ok(generation)
+            Ok((born, generation))
         });
-        let generation = generation.await.map_err(CoordinationError::at(self.name()))?;
-        let generation = generation.map_err(|stored| self.mismatch(stored))?;
-        Ok(Arrived { barrier: self.clone(), id, arrival, generation })
+        let place = place.await.map_err(CoordinationError::at(self.name()))?;
+        let (born, generation) = place.map_err(|stored| self.mismatch(stored))?;
+        Ok(Arrived { barrier: self.clone(), id, arrival, born, generation })
     }
 
     /// Reads from the leader who waits, in the order of arrival.
@@ -146,6 +148,8 @@ pub struct Arrived {
     barrier: Barrier,
     id: Box<str>,
     arrival: algebra::Arrival,
+    /// Of the barrier that it arrived at.
+    born: u64,
     generation: u64,
 }
 
@@ -172,6 +176,7 @@ impl Arrived {
         loop {
             let Seen::Value(stored) = follow.next().await.map_err(failed())? else { return Err(self.closed()) };
             match stored.value.seen_by(&self.id, self.generation) {
+                _ if stored.value.born() != self.born => return Err(self.closed()),
                 State::Waiting => {}
                 State::Passed => return Ok(()),
                 State::Gone => return Err(self.closed()),
@@ -208,10 +213,10 @@ impl Arrived {
     }
 
     async fn take_back(&self) -> Result<State, CoordinationError> {
-        let (id, arrival, generation) = (self.id.clone(), self.arrival, self.generation);
+        let (id, arrival, born, generation) = (self.id.clone(), self.arrival, self.born, self.generation);
         let ttl = self.barrier.expires_after;
         let seen = certain(&self.barrier.cell, move |draft| {
-            let Some(before) = draft.get() else { return State::Gone };
+            let Some(before) = draft.get().filter(|b| b.born() == born) else { return State::Gone };
             let mut after = before.clone();
             let state = after.withdraw(&id, arrival, generation);
             if after != *before {

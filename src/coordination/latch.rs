@@ -18,6 +18,7 @@ use crate::{
         latch::{self as algebra, MAX_COUNT},
     },
     engine::{Key, Space},
+    time::nonce,
 };
 use std::time::Duration;
 
@@ -83,10 +84,10 @@ impl Latch {
     ///
     /// Dropped, it is counted or not; repeat it.
     pub async fn count_down_as(&self, id: &str) -> Result<u32, CoordinationError> {
-        let (id, count, ttl) = (Mark::of(checked_id(id)?), self.count, self.expires_after);
+        let (id, count, ttl, born) = (Mark::of(checked_id(id)?), self.count, self.expires_after, nonce());
         let counted = certain(&self.cell, move |draft| {
             let before = draft.get().cloned();
-            let mut after = before.clone().unwrap_or_else(|| algebra::Latch::new(count));
+            let mut after = before.clone().unwrap_or_else(|| algebra::Latch::new(count, born));
             if after.count() != count {
                 return Err(after.count());
             }
@@ -129,10 +130,14 @@ impl Latch {
     pub async fn wait(&self) -> Result<Ended, CoordinationError> {
         let failed = || CoordinationError::at(self.name());
         let mut follow = Follow::of(&self.cell).await.map_err(failed())?;
-        let mut expires = None;
+        let (mut first, mut expires) = (None, None);
         loop {
             match follow.next().await.map_err(failed())? {
                 Seen::Value(stored) if stored.value.count() != self.count => return Err(self.mismatch(stored.value.count())),
+                Seen::Value(stored) if stored.value.born() != *first.get_or_insert(stored.value.born()) => {
+                    // Ours is gone, and somebody has taken its name.
+                    return Ok(vanished(expires, stored.written_at));
+                }
                 Seen::Value(stored) if stored.value.is_open() => return Ok(Ended::Zero),
                 Seen::Value(stored) => expires = self.expires_after.map(|ttl| stored.written_at + ttl),
                 Seen::Absent => {}

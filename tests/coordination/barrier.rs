@@ -12,7 +12,7 @@ const fn nr(n: u64) -> Arrival {
 
 #[test]
 fn a_generation_is_complete_when_everybody_is_there() {
-    let mut barrier = Barrier::new(2);
+    let mut barrier = Barrier::new(2, 3);
     assert_eq!(barrier.arrive("a", nr(1)), 0);
     assert_eq!(barrier.seen_by("a", 0), State::Waiting);
     assert_eq!(barrier.arrive("b", nr(2)), 0);
@@ -23,7 +23,7 @@ fn a_generation_is_complete_when_everybody_is_there() {
 
 #[test]
 fn a_party_that_arrives_twice_is_there_once() {
-    let mut barrier = Barrier::new(2);
+    let mut barrier = Barrier::new(2, 3);
     barrier.arrive("a", nr(1));
     barrier.arrive("a", nr(2));
     assert_eq!(barrier.waiting().collect::<Vec<_>>(), ["a"]);
@@ -35,7 +35,7 @@ fn a_party_that_arrives_twice_is_there_once() {
 
 #[test]
 fn an_arrival_whose_answer_was_lost_is_part_of_the_generation_that_it_completed() {
-    let mut barrier = Barrier::new(2);
+    let mut barrier = Barrier::new(2, 3);
     barrier.arrive("a", nr(1));
     assert_eq!(barrier.arrive("b", nr(2)), 0);
     assert_eq!(barrier.arrive("b", nr(2)), 0);
@@ -44,7 +44,7 @@ fn an_arrival_whose_answer_was_lost_is_part_of_the_generation_that_it_completed(
 
 #[test]
 fn an_arrival_is_not_withdrawn_from_a_complete_generation() {
-    let mut barrier = Barrier::new(2);
+    let mut barrier = Barrier::new(2, 3);
     barrier.arrive("a", nr(1));
     barrier.arrive("b", nr(2));
     assert_eq!(barrier.withdraw("a", nr(1), 0), State::Passed);
@@ -53,13 +53,13 @@ fn an_arrival_is_not_withdrawn_from_a_complete_generation() {
 
 #[test]
 fn a_barrier_for_one_lets_everybody_pass() {
-    let mut barrier = Barrier::new(1);
+    let mut barrier = Barrier::new(1, 3);
     assert_eq!((barrier.arrive("a", nr(1)), barrier.arrive("a", nr(2)), barrier.arrive("b", nr(3))), (0, 1, 2));
 }
 
 #[test]
 fn an_arrival_at_a_barrier_that_was_made_anew_is_gone() {
-    let mut barrier = Barrier::new(2);
+    let mut barrier = Barrier::new(2, 3);
     assert_eq!(barrier.seen_by("a", 4), State::Gone);
     barrier.arrive("b", nr(1));
     assert_eq!(barrier.seen_by("a", 0), State::Gone);
@@ -68,9 +68,10 @@ fn an_arrival_at_a_barrier_that_was_made_anew_is_gone() {
 #[test]
 fn a_stored_barrier_is_read_for_ever() {
     let party = [0x22, 12, 0x0a, 1, b'a', 0x11, 9, 0, 0, 0, 0, 0, 0, 0];
-    let bytes = [&[0x08, 7, 0x10, 2, 0x18, 5][..], &party, &[0x2a, 8, 7, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let bytes = [&[0x08, 7, 0x10, 2, 0x18, 5][..], &party, &[0x2a, 8, 7, 0, 0, 0, 0, 0, 0, 0], &[0x31, 4, 0, 0, 0, 0, 0, 0, 0]]
+        .concat();
     let mut barrier = Barrier::decode(&bytes).unwrap();
-    assert_eq!((barrier.parties(), barrier.generation()), (2, 5));
+    assert_eq!((barrier.parties(), barrier.generation(), barrier.born()), (2, 5, 4));
     assert_eq!(barrier.encode(), bytes);
     assert_eq!((barrier.arrive("b", nr(7)), barrier.arrive("b", nr(8))), (4, 5));
 }
@@ -90,7 +91,7 @@ proptest! {
         parties in 1_u32..4,
         acts in prop::collection::vec((0_u8..5, any::<bool>()), 0..60),
     ) {
-        let mut barrier = Barrier::new(parties);
+        let mut barrier = Barrier::new(parties, 3);
         let mut waiting: Vec<(u8, u64)> = Vec::new();
         for (number, (id, arrives)) in acts.into_iter().enumerate() {
             let (name, number) = (id.to_string(), number as u64);

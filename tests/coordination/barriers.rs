@@ -129,3 +129,17 @@ async fn a_barriers_bad_input_is_an_error_and_overwrites_nothing() {
     assert!(matches!(error, CoordinationError::Cell { source: CellError::Corrupt { .. }, .. }));
     assert_eq!(raw(&space, "barrier.phase").await.unwrap(), &[0x08, 6, 0x10, 2][..]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_barrier_that_is_made_anew_lets_nobody_of_the_old_one_pass() {
+    let space = space().await;
+    let barrier = Barrier::new(&space, "phase", 2).unwrap();
+    let ann = barrier.arrive("ann").await.unwrap();
+    // Its watch sees nothing of what happens in between.
+    let (deleted, bob, cleo) = tokio::join!(biased; barrier.delete(), barrier.arrive("bob"), barrier.arrive("cleo"));
+    deleted.unwrap();
+    bob.unwrap().wait().await.unwrap();
+    cleo.unwrap().wait().await.unwrap();
+    assert!(matches!(ann.wait().await, Err(CoordinationError::Closed(_))));
+    assert!(matches!(ann.wait_within(HOUR).await, Err(CoordinationError::Closed(_))));
+}

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 #[test]
 fn a_latch_opens_after_so_many_have_counted_down() {
-    let mut latch = Latch::new(3);
+    let mut latch = Latch::new(3, 3);
     assert_eq!(["a", "b", "a"].map(|id| latch.count_down(Mark::of(id))), [2, 1, 1]);
     assert!(!latch.is_open());
     assert_eq!(latch.count_down(Mark::of("c")), 0);
@@ -21,9 +21,9 @@ fn a_latch_opens_after_so_many_have_counted_down() {
 
 #[test]
 fn a_stored_latch_is_read_for_ever() {
-    let bytes = [0x08, 6, 0x10, 3, 0x20, 1];
+    let bytes = [0x08, 6, 0x10, 3, 0x20, 1, 0x29, 9, 0, 0, 0, 0, 0, 0, 0];
     let latch = Latch::decode(&bytes).unwrap();
-    assert!(latch.is_open() && latch.count() == 3);
+    assert!(latch.is_open() && latch.count() == 3 && latch.born() == 9);
     assert_eq!(latch.encode(), &bytes[..]);
 }
 
@@ -45,7 +45,7 @@ fn what_is_no_latch_is_not_taken_for_one() {
 proptest! {
     #[test]
     fn a_latch_is_open_when_so_many_different_ones_were_there(count in 1_u32..6, ids in prop::collection::vec(0_u8..8, 0..20)) {
-        let (mut latch, mut seen) = (Latch::new(count), BTreeSet::new());
+        let (mut latch, mut seen) = (Latch::new(count, 3), BTreeSet::new());
         for id in ids {
             seen.insert(id);
             let left = latch.count_down(Mark::of(&id.to_string()));

@@ -102,3 +102,19 @@ async fn a_latchs_bad_input_is_an_error_and_overwrites_nothing() {
     assert!(corrupt(latch.wait().await.unwrap_err()));
     assert_eq!(raw(&space, "latch.ready").await.unwrap(), &b"open"[..]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_latch_that_is_removed_and_made_anew_in_one_write_has_ended() {
+    let space = space().await;
+    let latch = Latch::new(&space, "ready", 2).unwrap();
+    latch.count_down_as("a").await.unwrap();
+    let waiting = spawn({
+        let latch = latch.clone();
+        async move { latch.wait_within(HOUR).await.unwrap() }
+    });
+    pass(Duration::from_secs(1)).await;
+    let (deleted, counted) = tokio::join!(biased; latch.delete(), latch.count_down_as("b"));
+    deleted.unwrap();
+    assert_eq!(counted.unwrap(), 1);
+    assert_eq!(waiting.await.unwrap(), Ended::Closed);
+}

@@ -42,6 +42,7 @@ pub struct Barrier {
     arrived: Vec<Party>,
     /// The arrivals that the last generation was complete with: who lost the answer finds it here.
     passed: Vec<Arrival>,
+    born: u64,
 }
 
 /// What a state is to a party that has arrived.
@@ -56,10 +57,16 @@ pub enum State {
 }
 
 impl Barrier {
-    /// Makes a barrier for so many parties, 1 to [`MAX_PARTIES`].
+    /// Makes a barrier for so many parties, 1 to [`MAX_PARTIES`]; `born` is a number that nobody else has drawn.
     #[must_use]
-    pub fn new(parties: u32) -> Self {
-        Self { parties, generation: 0, arrived: Vec::new(), passed: Vec::new() }
+    pub fn new(parties: u32, born: u64) -> Self {
+        Self { parties, generation: 0, arrived: Vec::new(), passed: Vec::new(), born }
+    }
+
+    /// Returns what tells it from another one that has its name: generations of two barriers are not to be compared.
+    #[must_use]
+    pub fn born(&self) -> u64 {
+        self.born
     }
 
     /// Returns how many have to arrive.
@@ -127,6 +134,7 @@ impl Barrier {
             generation: self.generation,
             arrived: self.arrived.iter().map(party).collect(),
             passed: self.passed.iter().map(|a| a.0).collect(),
+            born: self.born,
         };
         stored.encode_to_vec().into()
     }
@@ -151,6 +159,7 @@ impl Barrier {
             generation: stored.generation,
             arrived: stored.arrived.into_iter().map(party).collect(),
             passed: stored.passed.into_iter().map(Arrival).collect(),
+            born: stored.born,
         })
     }
 }

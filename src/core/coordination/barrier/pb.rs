@@ -18,6 +18,9 @@ pub struct Barrier {
     /// The arrivals that the last generation was complete with.
     #[prost(fixed64, repeated, tag = "5")]
     pub passed: ::prost::alloc::vec::Vec<u64>,
+    /// Tells this barrier from one of the same name that was removed or has expired.
+    #[prost(fixed64, tag = "6")]
+    pub born: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Party {

@@ -20,13 +20,20 @@ pub struct Latch {
     count: u32,
     counted: Marks,
     open: bool,
+    born: u64,
 }
 
 impl Latch {
-    /// Makes a latch that opens after `count` have counted down, 1 to [`MAX_COUNT`].
+    /// Makes a latch that opens after `count` have counted down, 1 to [`MAX_COUNT`]; `born` is a number that nobody else has drawn.
     #[must_use]
-    pub fn new(count: u32) -> Self {
-        Self { count, counted: Marks::default(), open: count == 0 }
+    pub fn new(count: u32, born: u64) -> Self {
+        Self { count, counted: Marks::default(), open: count == 0, born }
+    }
+
+    /// Returns what tells it from another one that has its name.
+    #[must_use]
+    pub fn born(&self) -> u64 {
+        self.born
     }
 
     /// Returns how many have to count down in all.
@@ -64,7 +71,8 @@ impl Latch {
     /// Writes it as bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let stored = pb::Latch { kind: KIND, count: self.count, counted: self.counted.to_bytes(), open: self.open };
+        let (counted, open, born) = (self.counted.to_bytes(), self.open, self.born);
+        let stored = pb::Latch { kind: KIND, count: self.count, counted, open, born };
         stored.encode_to_vec().into()
     }
 
@@ -84,6 +92,6 @@ impl Latch {
         if has_all || (stored.open && counted.len() > 0) {
             return Err(NotThis::Broken("it is open and closed"));
         }
-        Ok(Self { count: stored.count, counted, open: stored.open })
+        Ok(Self { count: stored.count, counted, open: stored.open, born: stored.born })
     }
 }

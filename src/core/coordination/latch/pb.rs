@@ -14,4 +14,7 @@ pub struct Latch {
     pub counted: ::prost::bytes::Bytes,
     #[prost(bool, tag = "4")]
     pub open: bool,
+    /// Tells this latch from one of the same name that was removed or has expired.
+    #[prost(fixed64, tag = "5")]
+    pub born: u64,
 }
