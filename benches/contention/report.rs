@@ -11,7 +11,7 @@ use plotters::{
     style::{BLACK, Color as _, RGBColor, WHITE},
 };
 use serde_json::json;
-use std::{fmt::Write as _, fs};
+use std::{fmt::Write as _, fs, path::Path};
 
 /// What a curve shows of a row.
 type Figure = fn(&Row) -> f64;
@@ -79,6 +79,13 @@ pub(crate) fn table(options: &Options, rows: &[Row]) {
     }
 }
 
+/// Makes the folder that a file goes to.
+fn make_way(file: &Path) {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).unwrap();
+    }
+}
+
 pub(crate) fn json(options: &Options, url: &str, rows: &[Row]) {
     let of_run = json!({
         "keys": options.keys, "distribution": options.distribution, "exponent": options.exponent, "seconds": options.seconds,
@@ -86,6 +93,7 @@ pub(crate) fn json(options: &Options, url: &str, rows: &[Row]) {
         // Without what comes before the host, which may be a secret.
         "server": url.rsplit_once('@').map_or(url, |(_, host)| host), "rows": rows,
     });
+    make_way(&options.json);
     fs::write(&options.json, serde_json::to_string_pretty(&of_run).unwrap()).unwrap();
     println!("\n{}", options.json.display());
 }
@@ -94,6 +102,7 @@ pub(crate) fn json(options: &Options, url: &str, rows: &[Row]) {
 pub(crate) fn plot(options: &Options, rows: &[Row]) {
     let processes = options.processes[0];
     let rows: Vec<_> = rows.iter().filter(|row| row.shape.processes == processes).collect();
+    make_way(&options.svg);
     let area = SVGBackend::new(&options.svg, (1000, 460)).into_drawing_area();
     area.fill(&WHITE).unwrap();
     let (left, right) = area.split_horizontally(500);

@@ -106,6 +106,8 @@ struct Inner<T> {
     /// How often what was known turned out to be true, lately: positive when mostly, zero where that is not known yet.
     luck: i8,
     used: Instant,
+    /// Whether the last write was shared: then it pays to let others come before the next one.
+    crowded: bool,
     /// Whether it was cleared away; whoever still finds it takes another one.
     closed: bool,
 }
@@ -131,7 +133,8 @@ const LUCK: i8 = 4;
 
 impl<T> Desk<T> {
     pub(super) fn new(key: Key, limit: usize, now: Instant) -> Self {
-        let inner = Inner { line: VecDeque::new(), served: false, known: None, luck: 0, used: now, closed: false };
+        let inner =
+            Inner { line: VecDeque::new(), served: false, known: None, luck: 0, used: now, crowded: false, closed: false };
         Self { key, room: Arc::new(Semaphore::new(limit)), limit, inner: Mutex::new(inner) }
     }
 
@@ -158,6 +161,11 @@ impl<T> Desk<T> {
         self.inner().known.take()
     }
 
+    /// Tells whether others are likely to come within a moment.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.inner().crowded
+    }
+
     /// Takes whoever is next; with nobody in line what is known is put back, and the line is not served any more.
     pub(super) fn next(&self, known: &mut Option<Known<T>>, now: Instant) -> Next<T> {
         let mut inner = self.inner();
@@ -175,6 +183,7 @@ impl<T> Desk<T> {
             }
         }
         if !edits.is_empty() {
+            inner.crowded = edits.len() > 1;
             return Next::Edits(edits);
         }
         inner.known = known.take();

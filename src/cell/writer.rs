@@ -39,8 +39,10 @@ impl<T: Clone + Send + Sync + 'static> Shelf<T> {
         let served = async move {
             let mut known = desk.take_known();
             loop {
-                // Everyone who is about to come shares the write.
-                tokio::task::yield_now().await;
+                // Whoever is about to come shares the write. Where nobody is, the wait would cost more than the write.
+                if desk.is_crowded() {
+                    tokio::task::yield_now().await;
+                }
                 match desk.next(&mut known, own.clock.instant()) {
                     Next::Edits(batch) => {
                         let span = telemetry::cell_span(&desk.key, batch.len());

@@ -95,6 +95,9 @@ impl Link {
 
     /// Waits until there is a connection, at most for one attempt.
     pub(super) async fn connected(&self) -> Result<(), Lapse> {
+        if self.client.connection_state() == State::Connected {
+            return Ok(());
+        }
         let mut changed = self.connects.clone();
         let until = self.clock.instant() + self.attempt;
         while self.client.connection_state() != State::Connected {
