@@ -260,6 +260,7 @@ pub(super) fn without_a_space(capabilities: &mut Capabilities) {
     capabilities.checks = false;
     capabilities.timers = false;
     capabilities.queues = false;
+    capabilities.counters = false;
 }
 
 /// Refuses a commit that a bucket cannot do, before anything is written.

@@ -12,6 +12,7 @@ mod key;
 pub mod nats;
 mod queue;
 mod store;
+mod tally;
 
 pub use bucket::{BucketOptions, Difference, Storage, Version};
 pub use key::{Key, MAX_KEY_BYTES, Name, NameError, Scope};
@@ -22,6 +23,8 @@ pub use store::{
 };
 
 use self::beside::Beside;
+pub use tally::Tally;
+
 use crate::time::{Clock, unique};
 use async_trait::async_trait;
 use std::{collections::HashMap, fmt, sync::Arc};
@@ -36,6 +39,13 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Opens a queue of a space, and creates it when it is not there. Never changes one that is: other options than it was
     /// created with are [`Rejection::InvalidOption`].
     async fn queue(&self, space: &Name, name: &Name, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError>;
+
+    /// Opens the counters of a space, and makes room for them where there is none. An engine without counters has nothing to add.
+    async fn tally(&self, space: &Name) -> Result<Arc<dyn Tally>, StoreError> {
+        let _ = space;
+        let (engine, remedy) = (format!("{self:?}"), "keep numbers in a store");
+        Err(Rejection::Unsupported { what: "a tally", engine, remedy }.into())
+    }
 
     /// Opens the store of a bucket, and creates it when it is not there. Never changes one that is: what differs from `options` is
     /// [`Rejection::Drift`]. An engine without buckets has nothing to add.
@@ -237,6 +247,20 @@ impl Space {
             return Err(bucket::lacks(self.store.capabilities(), "a queue").into());
         }
         self.backend.queue(&self.name, &Name::new(name)?, options).await
+    }
+
+    /// Opens the counters of the space: numbers that the engine itself adds up, apart from the keys of the store. On NATS the first
+    /// one who asks creates a stream for them.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::Unsupported`] for a bucket, and on a nats-server below 2.12, as
+    /// [`Capabilities::counters`] tells beforehand; otherwise what the engine says.
+    pub async fn tally(&self) -> Result<Arc<dyn Tally>, StoreError> {
+        if !self.store.capabilities().queues {
+            return Err(bucket::lacks(self.store.capabilities(), "a tally").into());
+        }
+        self.backend.tally(&self.name).await
     }
 }
 

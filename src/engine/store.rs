@@ -167,6 +167,8 @@ pub struct Capabilities {
     pub ttl: bool,
     /// Queues beside the keys, and messages to them in a [`Store::commit`]; a bucket has none.
     pub queues: bool,
+    /// [`Space::tally`](super::Space::tally).
+    pub counters: bool,
     /// [`Store::get_many`] is one consistent snapshot.
     pub consistent_get_many: bool,
     /// An acknowledged write survives the death of this process.
@@ -191,6 +193,7 @@ impl Capabilities {
             checks: true,
             ttl: true,
             queues: true,
+            counters: true,
             consistent_get_many: true,
             durable: true,
             exclusive: false,

@@ -11,4 +11,5 @@ mod opening;
 mod queue;
 mod ring;
 mod store;
+mod tally;
 mod watch;

@@ -59,6 +59,8 @@ tables! {
     buckets BUCKETS: SpaceId => (u64, u64, u64, u64, bool, u32, &'static str);
     /// The versions of keys of buckets that keep more than one: when it was written, its label, and its value unless it is a removal.
     versions VERSIONS: (SpaceId, &'static str, u64) => Stored;
+    /// Numbers that are only added to.
+    counters COUNTERS: (SpaceId, &'static str) => i128;
     /// When keys expire, and versions of removed keys with them.
     expiries EXPIRIES: (i64, SpaceId, &'static str) => ();
     /// The number of each queue.

@@ -13,11 +13,12 @@ mod group;
 mod messages;
 mod queue;
 mod store;
+mod tally;
 mod timers;
 mod values;
 mod watch;
 
-use super::{Backend, BucketOptions, Capabilities, Name, Queue, QueueOptions, Store, StoreError};
+use super::{Backend, BucketOptions, Capabilities, Name, Queue, QueueOptions, Store, StoreError, Tally};
 use crate::time::{Backoff, Clock};
 use async_trait::async_trait;
 use database::{Batch, Effects, QueueId};
@@ -151,6 +152,10 @@ impl Backend for Embedded {
 
     async fn bucket(&self, name: &Name, options: BucketOptions) -> Result<Arc<dyn Store>, StoreError> {
         Ok(Arc::new(store::EmbeddedStore::open_bucket(Arc::clone(&self.core), name, options).await?))
+    }
+
+    async fn tally(&self, space: &Name) -> Result<Arc<dyn Tally>, StoreError> {
+        Ok(Arc::new(tally::EmbeddedTally::open(Arc::clone(&self.core), space).await?))
     }
 
     async fn queue(&self, space: &Name, name: &Name, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError> {

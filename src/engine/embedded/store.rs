@@ -236,7 +236,7 @@ fn require(batch: &Batch<'_>, space: SpaceId, key: &Key, expect: Expect) -> Resu
     if batch.holds(space, key, expect)? { Ok(()) } else { Err(StoreError::Conflict.into()) }
 }
 
-fn check_key(key: &Key) -> Result<(), Rejection> {
+pub(super) fn check_key(key: &Key) -> Result<(), Rejection> {
     let length = key.as_str().len();
     if length > MAX_KEY_BYTES {
         return Err(NameError::TooLong { length, limit: MAX_KEY_BYTES }.into());

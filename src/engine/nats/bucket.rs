@@ -51,6 +51,7 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape, options: &Buc
         without_a_space(&mut capabilities);
     }
     capabilities.ttl = keeping.ttl;
+    capabilities.counters &= level >= space::COUNTERS;
     capabilities.consistent_get_many = flag("allow_direct");
     let limit = configured.max_value_size.and_then(|n| usize::try_from(n).ok());
     capabilities.max_value = limit.unwrap_or(usize::MAX).min(link.max_value());

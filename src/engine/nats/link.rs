@@ -168,7 +168,7 @@ impl Link {
         let answer: Published = serde_json::from_slice(&answer.payload).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))?;
         match (answer.error, answer.sequence) {
             (Some(error), _) => Err(Fault::Api(error)),
-            (None, Some(sequence)) => Ok(PublishAck { sequence, duplicate: answer.duplicate }),
+            (None, Some(sequence)) => Ok(PublishAck { sequence, duplicate: answer.duplicate, value: answer.value }),
             (None, None) => Err(Fault::Lapse(Lapse::Lost("the server answered neither yes nor no".into()))),
         }
     }
@@ -216,6 +216,8 @@ struct Published {
     sequence: Option<u64>,
     #[serde(default)]
     duplicate: bool,
+    #[serde(rename = "val")]
+    value: Option<String>,
 }
 
 /// A message is stored.
@@ -223,6 +225,8 @@ struct Published {
 pub(super) struct PublishAck {
     pub(super) sequence: u64,
     pub(super) duplicate: bool,
+    /// What a counter has now.
+    pub(super) value: Option<String>,
 }
 
 fn connect_options(options: &Options, role: &str, connected: &Arc<watch::Sender<u64>>, ear: &Ear) -> ConnectOptions {

@@ -49,12 +49,15 @@ mod reader;
 mod space;
 mod store;
 mod sweep;
+mod tally;
 mod verdict;
 mod watch;
 mod write;
 
-use self::{core::Core, link::Link, names::Names, options::Options, queue::JetQueue, space::Shape, store::JetStore};
-use super::{Backend, BucketOptions, Name, OpenError, Queue, QueueOptions, Store, StoreError};
+use self::{
+    core::Core, link::Link, names::Names, options::Options, queue::JetQueue, space::Shape, store::JetStore, tally::JetTally,
+};
+use super::{Backend, BucketOptions, Name, OpenError, Queue, QueueOptions, Store, StoreError, Tally};
 use crate::time::Clock;
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -109,6 +112,11 @@ impl Backend for Nats {
         let opened = bucket::open(&self.link, &names, self.shape, &options).await?;
         let links = (Arc::clone(&self.link), Arc::clone(&self.feed));
         Ok(Arc::new(JetStore::new(Core::new(links, names, opened, self.shares_writes))))
+    }
+
+    async fn tally(&self, space: &Name) -> Result<Arc<dyn Tally>, StoreError> {
+        let names = Names::new(&self.prefix, space);
+        Ok(Arc::new(JetTally::open(Arc::clone(&self.link), names, self.shape).await?))
     }
 
     async fn queue(&self, space: &Name, name: &Name, options: QueueOptions) -> Result<Arc<dyn Queue>, StoreError> {

@@ -16,6 +16,7 @@ pub(super) const UNNAMED: &str = "Anabranch-Unnamed";
 
 pub(super) const MSG_ID: &str = "Nats-Msg-Id";
 pub(super) const TTL: &str = "Nats-TTL";
+pub(super) const INCREMENT: &str = "Nats-Incr";
 pub(super) const KV_OPERATION: &str = "KV-Operation";
 pub(super) const MARKER_REASON: &str = "Nats-Marker-Reason";
 pub(super) const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
@@ -106,6 +107,22 @@ impl Names {
     /// The consumer that all workers of a queue share.
     pub(super) fn consumer(queue: &Name) -> String {
         format!("queue-{queue}")
+    }
+
+    /// The stream of the space's counters.
+    pub(super) fn tallies(&self) -> String {
+        format!("TALLY_{}", self.space)
+    }
+
+    /// The subjects of all its counters.
+    pub(super) fn tally_subjects(&self) -> String {
+        format!("{}.tally.>", self.space)
+    }
+
+    /// The subject of a counter.
+    pub(super) fn tally(&self, key: &Key) -> Result<String, NameError> {
+        check(key)?;
+        Ok(format!("{}.tally.{key}", self.space))
     }
 
     /// The subject where a timer is armed.

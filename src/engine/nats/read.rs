@@ -8,7 +8,7 @@ use super::{
     core::Core,
     errors::{Lapse, corrupt, refused},
     ids::Ring,
-    link::Patience,
+    link::{Link, Patience},
     names::{KV_OPERATION, LABEL, MARKER_REASON, WRITE},
 };
 use crate::{
@@ -139,18 +139,7 @@ impl Core {
         which: &Value,
         patience: &mut Patience,
     ) -> Result<Option<Found>, StoreError> {
-        let verb = format!("STREAM.MSG.GET.{}", self.names.stream());
-        let mut answer = match self.link.api(&verb, which, patience).await? {
-            Ok(answer) => answer,
-            Err(error) if error.is_absent() => return Ok(None),
-            Err(error) => return Err(refused(error)),
-        };
-        let message = answer["message"].take();
-        let time = message["time"].as_str().and_then(Timestamp::parse_rfc3339).unwrap_or_default();
-        let raw: RawMessage = serde_json::from_value(message).map_err(|e| corrupt(subject, e))?;
-        let StreamMessage { sequence, headers, payload, .. } =
-            raw.try_into().map_err(|e: async_nats::Error| corrupt(subject, e))?;
-        Ok(Some(Found { subject: subject.to_owned(), sequence, headers, payload, time }))
+        get(&self.link, &self.names.stream(), subject, which, patience).await
     }
 
     /// Reads several subjects as of one moment; those that were never written are missing.
@@ -250,6 +239,27 @@ impl Core {
         };
         self.link.clock.timeout(self.link.attempt, read).await.unwrap_or_else(|| Err(Lapse::Lost("no answer in time".into())))
     }
+}
+
+/// Reads one message of a subject from the leader of a stream.
+pub(super) async fn get(
+    link: &Link,
+    stream: &str,
+    subject: &str,
+    which: &Value,
+    patience: &mut Patience,
+) -> Result<Option<Found>, StoreError> {
+    let mut answer = match link.api(&format!("STREAM.MSG.GET.{stream}"), which, patience).await? {
+        Ok(answer) => answer,
+        Err(error) if error.is_absent() => return Ok(None),
+        Err(error) => return Err(refused(error)),
+    };
+    let message = answer["message"].take();
+    let time = message["time"].as_str().and_then(Timestamp::parse_rfc3339).unwrap_or_default();
+    let raw: RawMessage = serde_json::from_value(message).map_err(|e| corrupt(subject, e))?;
+    let StreamMessage { sequence, headers, payload, .. } =
+        raw.try_into().map_err(|e: async_nats::Error| corrupt(subject, e))?;
+    Ok(Some(Found { subject: subject.to_owned(), sequence, headers, payload, time }))
 }
 
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {

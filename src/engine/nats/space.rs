@@ -17,6 +17,9 @@ use std::time::Duration;
 /// The server takes 1,000 messages; one is left for the anchor of a batch that has no condition of its own.
 const MAX_COMMIT: usize = 999;
 
+/// From which level of the server's API on it adds up counters.
+pub(super) const COUNTERS: u64 = 2;
+
 /// How streams are created.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
@@ -98,6 +101,7 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape) -> Result<Ope
     let mut capabilities = Capabilities::full(engine);
     batches(effective, &mut capabilities);
     capabilities.max_value = link.max_value();
+    capabilities.counters = level >= COUNTERS;
     let replicas = effective["num_replicas"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
     Ok(Opened { replicas, window: window(effective), capabilities, keeping: Keeping::SPACE })
 }

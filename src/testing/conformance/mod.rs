@@ -10,6 +10,7 @@ pub mod commit;
 mod differential;
 pub mod queue;
 pub mod store;
+pub mod tally;
 pub mod watch;
 
 pub use differential::differential;
@@ -122,6 +123,11 @@ macro_rules! engine_conformance {
                     options_out_of_range_are_rejected
                     an_oversized_message_is_rejected
                     a_message_that_looks_like_the_engines_own_is_rejected;
+                tally:
+                    what_is_added_is_in_the_value
+                    a_sum_grows_beyond_the_largest_step
+                    racing_additions_are_all_counted
+                    a_counters_name_is_a_key;
             }
 
             $crate::engine_conformance! { @engine_cases [$(#[$attribute])*] $engine;
@@ -138,6 +144,7 @@ macro_rules! engine_conformance {
                     a_value_beyond_its_buckets_limit_is_rejected
                     the_rules_of_a_store_hold_in_every_bucket
             }
+            $crate::engine_conformance! { @engine_cases [$(#[$attribute])*] $engine; tally counters_are_of_their_space_alone }
             $crate::engine_conformance! { @engine_case [$(#[$attribute])*] $engine; two_spaces_never_meet }
             $crate::engine_conformance! { @engine_case [$(#[$attribute])*] $engine; a_space_opened_twice_is_the_same }
             $crate::engine_conformance! { @engine_case [$(#[$attribute])*] $engine; a_bad_space_name_is_rejected }
