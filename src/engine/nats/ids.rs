@@ -10,7 +10,6 @@ use crate::time::nonce;
 use lru::LruCache;
 use std::{
     collections::HashSet,
-    fmt::{self, Write as _},
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -25,6 +24,8 @@ const TICK_SECONDS: i64 = 600;
 const STAYS: u16 = 7;
 /// Ticks are counted modulo this.
 const TICKS: u16 = 4096;
+/// How many bytes of a header one write takes, more or less.
+const LISTED_BYTES: usize = 16;
 /// How many of its bits a writer's number has: eight digits of the header.
 const WRITER_BITS: u32 = 48;
 
@@ -113,6 +114,38 @@ impl Ring {
         }
     }
 
+    /// Makes the header: `=ID TICK SINCE[!]`, then ` DELTA:ID[:AGE]` of each write before it, oldest first; `DELTA` is the distance to
+    /// the revision before it.
+    pub(super) fn header(&self) -> String {
+        // In one piece, and without the machinery of formatting: this is on the way of every write.
+        let mut text = String::with_capacity((self.before.len() + 2) * LISTED_BYTES);
+        let Some(own) = self.own else { return text };
+        text.push('=');
+        own.push_to(&mut text);
+        text.push(' ');
+        push_digits(&mut text, u64::from(self.tick), 2);
+        if let Some(since) = self.since {
+            push_digits(&mut text, since, 1);
+        }
+        if self.from_nothing {
+            text.push('!');
+        }
+        let mut at = self.since.unwrap_or(0).saturating_sub(1);
+        for listed in &self.before {
+            text.push(' ');
+            push_digits(&mut text, listed.revision.saturating_sub(at), 1);
+            at = listed.revision;
+            text.push(':');
+            listed.id.push_to(&mut text);
+            let age = age(self.tick, listed.tick);
+            if age > 0 {
+                text.push(':');
+                push_digits(&mut text, u64::from(age), 1);
+            }
+        }
+        text
+    }
+
     /// Reads a header; one that cannot be read is a foreign write.
     pub(super) fn parse(text: &str) -> Self {
         match text.strip_prefix('=') {
@@ -128,42 +161,10 @@ fn age(now: u16, then: u16) -> u16 {
     if age < TICKS / 2 { age } else { 0 }
 }
 
-impl fmt::Display for Ring {
-    /// Writes the header: `=ID TICK SINCE[!]`, then ` DELTA:ID[:AGE]` of each write before it, oldest first; `DELTA` is the distance
-    /// to the revision before it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(own) = self.own else { return Ok(()) };
-        f.write_char('=')?;
-        own.write(f)?;
-        f.write_char(' ')?;
-        write_digits(f, u64::from(self.tick), 2)?;
-        if let Some(since) = self.since {
-            write_digits(f, since, 1)?;
-        }
-        if self.from_nothing {
-            f.write_char('!')?;
-        }
-        let mut at = self.since.unwrap_or(0).saturating_sub(1);
-        for listed in &self.before {
-            f.write_char(' ')?;
-            write_digits(f, listed.revision.saturating_sub(at), 1)?;
-            at = listed.revision;
-            f.write_char(':')?;
-            listed.id.write(f)?;
-            let age = age(self.tick, listed.tick);
-            if age > 0 {
-                f.write_char(':')?;
-                write_digits(f, u64::from(age), 1)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 impl WriteId {
-    fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_digits(f, self.writer, (WRITER_BITS / 6) as usize)?;
-        write_digits(f, self.count, 1)
+    fn push_to(self, text: &mut String) {
+        push_digits(text, self.writer, (WRITER_BITS / 6) as usize);
+        push_digits(text, self.count, 1);
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -214,13 +215,12 @@ fn parse_chain(text: &str) -> Ring {
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Writes a number to the base of 64, in at least so many digits.
-fn write_digits(f: &mut fmt::Formatter<'_>, number: u64, least: usize) -> fmt::Result {
+fn push_digits(text: &mut String, number: u64, least: usize) {
     let needed = (64 - number.leading_zeros()).div_ceil(6) as usize;
     for place in (0..needed.max(least)).rev() {
         let digit = u8::try_from((number >> (6 * place)) & 63).unwrap_or(0);
-        f.write_char(char::from(DIGITS[usize::from(digit)]))?;
+        text.push(char::from(DIGITS[usize::from(digit)]));
     }
-    Ok(())
 }
 
 fn read_digits(text: &str) -> Option<u64> {

@@ -95,6 +95,7 @@ impl Link {
 
     /// Waits until there is a connection, at most for one attempt.
     pub(super) async fn connected(&self) -> Result<(), Lapse> {
+        // Which is nearly always so.
         if self.client.connection_state() == State::Connected {
             return Ok(());
         }

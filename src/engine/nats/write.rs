@@ -132,7 +132,7 @@ pub(super) fn first_expectation(expect: Expect) -> Option<u64> {
 /// The headers of a write. Each write says its TTL anew, also over a tombstone.
 pub(super) fn headers(ring: &Ring, expected: Option<u64>, op: &WriteOp, keeping: Keeping) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(WRITE, ring.to_string());
+    headers.insert(WRITE, ring.header());
     if let Some(expected) = expected {
         headers.insert(EXPECTED, expected.to_string());
     }
