@@ -5,7 +5,7 @@ use anabranch::{
     cell::CellError,
     coordination::{CoordinationError, Ended, WaitGroup},
     core::coordination::group::Group,
-    engine::{Change, Entry, Revision, Space},
+    engine::{Change, Entry, Rejection, Revision, Space},
     testing::{
         Dice,
         faulty::{Fault, FaultyStore, Op},
@@ -330,4 +330,29 @@ async fn a_group_that_expired_and_was_made_anew_before_anybody_saw_it_has_expire
     pass(DAY).await;
     let changes = vec![old, Change::Synced, Change::Resynced, stored_at(&space, &["b"], 3, 2), Change::Synced];
     assert_eq!(group(&Scripted::over(&space, changes)).wait_within(HOUR).await.unwrap(), Ended::Expired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_outgrows_a_value_refuses_a_member_and_keeps_the_others() {
+    let space = space().await;
+    let mut large = Group::new(1);
+    for n in 0..2030 {
+        large.enter(&format!("{n:0512}")).unwrap();
+    }
+    put(&space, "group.batch-7", &large.encode()).await;
+    let group = group(&space);
+    let mut more = 2030;
+    let refused = loop {
+        match group.enter(&format!("{more:0512}")).await {
+            Ok(entered) => assert!(entered && more < 2100),
+            Err(error) => break error,
+        }
+        more += 1;
+    };
+    let too_large = |source: &CellError| matches!(source, CellError::Rejected(Rejection::TooLarge { .. }));
+    assert!(matches!(&refused, CoordinationError::Cell { source, .. } if too_large(source)), "{refused:?}");
+    assert_eq!(group.count().await.unwrap(), more);
+    // There is room again once somebody has left.
+    group.leave(&format!("{:0512}", 0)).await.unwrap();
+    assert!(group.enter(&format!("{more:0512}")).await.unwrap());
 }
