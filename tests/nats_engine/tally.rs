@@ -1,12 +1,12 @@
 //! Counters on a server: answers that are lost, restarts, foreign streams.
 
-use super::{
-    kit::*,
-    wire::{Loses, Wire},
-};
+use super::kit::*;
 use anabranch::{
     engine::{Engine, Rejection, Space, StoreError, Tally},
-    testing::server::{NatsCluster, NatsServer},
+    testing::{
+        server::{NatsCluster, NatsServer},
+        wire::{Loses, Wire},
+    },
 };
 use async_nats::{
     HeaderMap,
@@ -28,7 +28,7 @@ async fn two_ways(wire: &Wire, url: &str) -> Option<(Arc<dyn Tally>, Arc<dyn Tal
 #[tokio::test(flavor = "multi_thread")]
 async fn an_addition_whose_answer_was_lost_is_counted_once_whatever_others_add() {
     let url = NatsServer::shared().await.url();
-    let wire = Wire::to(&url).await;
+    let wire = Wire::to(&url).await.unwrap();
     let Some((ours, others, _space)) = two_ways(&wire, &url).await else { return };
     for (name, loses) in [("answers", Loses::Answers), ("requests", Loses::Requests)] {
         let counter = key(name);
@@ -53,7 +53,7 @@ async fn an_addition_is_recognized_after_a_restart_unless_others_hid_it_and_is_t
     for hidden in [false, true] {
         let mut server = NatsServer::start().await.unwrap();
         let url = server.url();
-        let wire = Wire::to(&url).await;
+        let wire = Wire::to(&url).await.unwrap();
         let Some((ours, others, _space)) = two_ways(&wire, &url).await else { return };
         ours.add(&n, 1).await.unwrap();
         wire.lose(Loses::Answers);
