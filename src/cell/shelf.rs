@@ -186,7 +186,7 @@ impl<T: Send + Sync + 'static> Shelf<T> {
     /// How a value is written: expiring where it is asked for, and the engine can.
     pub(super) fn options(&self, ttl: Option<Duration>, trail: Trail) -> PutOptions {
         let capabilities = self.store.capabilities();
-        ttl.map_or_else(PutOptions::default, |ttl| capabilities.expiring(ttl)).label(trail.to_string())
+        ttl.map_or_else(PutOptions::default, |ttl| capabilities.expiring(ttl)).label(trail.label())
     }
 
     pub(super) fn counts(&self) -> CellCounts {

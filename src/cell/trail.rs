@@ -5,7 +5,6 @@
 //! by the id of what another one replaced. A write without a trail is a foreign one. Nothing here talks to a store.
 
 use crate::engine::{Entry, Expect, Revision};
-use std::fmt;
 
 /// The bits of an id that are written: two of them and a token fit a label, and no two writes of a key meet by chance.
 const BITS: u64 = (1 << 48) - 1;
@@ -110,6 +109,23 @@ impl Trail {
         Self { own: Some(mark), before: self.own, fence }
     }
 
+    /// Writes the label, which is at most 42 characters.
+    pub(super) fn label(self) -> String {
+        let mut text = String::with_capacity(48);
+        if let Some(Mark(own)) = self.own {
+            push_hex(&mut text, own);
+        }
+        if let Some(Mark(before)) = self.before {
+            text.push('-');
+            push_hex(&mut text, before);
+        }
+        if self.fence > 0 {
+            text.push('~');
+            push_hex(&mut text, self.fence);
+        }
+        text
+    }
+
     /// Reads a label; one that cannot be read is a foreign writer's.
     pub(super) fn parse(label: Option<&str>) -> Self {
         let Some(label) = label else { return Self::default() };
@@ -127,19 +143,12 @@ fn hex(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
-impl fmt::Display for Trail {
-    /// Writes the label, which is at most 42 characters; a default trail has none.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Mark(own)) = self.own {
-            write!(f, "{own:x}")?;
-        }
-        if let Some(Mark(before)) = self.before {
-            write!(f, "-{before:x}")?;
-        }
-        if self.fence > 0 {
-            write!(f, "~{:x}", self.fence)?;
-        }
-        Ok(())
+/// Writes a number as hexadecimal digits, without the machinery of formatting: this is on the way of every write.
+fn push_hex(text: &mut String, number: u64) {
+    let digits = (64 - number.leading_zeros()).div_ceil(4).max(1);
+    for at in (0..digits).rev() {
+        let digit = u32::try_from((number >> (at * 4)) & 0xF).expect("four bits fit");
+        text.push(char::from_digit(digit, 16).expect("four bits are a digit"));
     }
 }
 
@@ -152,10 +161,16 @@ mod tests {
         let first = Trail::default().follow(Mark::new(u64::MAX), 0);
         let second = first.follow(Mark::new(7), u64::MAX);
         for trail in [first, second] {
-            let label = trail.to_string();
+            let label = trail.label();
             assert!(label.len() <= 64, "{label}");
             assert_eq!(Trail::parse(Some(&label)), trail);
         }
+        let numbers = [0, 1, 15, 16, 255, 0xABC_DEF0, u64::MAX].map(|number| {
+            let mut text = String::new();
+            push_hex(&mut text, number);
+            (text, format!("{number:x}"))
+        });
+        assert!(numbers.iter().all(|(ours, theirs)| ours == theirs), "{numbers:?}");
         for foreign in [None, Some(""), Some("running.w1"), Some("1-2-3"), Some("1~x")] {
             assert_eq!(Trail::parse(foreign), Trail::default(), "{foreign:?}");
         }

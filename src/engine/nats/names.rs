@@ -3,6 +3,7 @@
 //! `=` marks what belongs to no queue: it is in no [`Name`], so no two names ever meet. Nothing here talks to a server.
 
 use crate::engine::{Key, MAX_KEY_BYTES, Name, NameError, Scope};
+use async_nats::HeaderName;
 use std::time::Duration;
 
 /// The write id of a message, and the ring of writes before it.
@@ -26,6 +27,12 @@ pub(super) const BATCH_SEQUENCE: &str = "Nats-Batch-Sequence";
 pub(super) const BATCH_COMMIT: &str = "Nats-Batch-Commit";
 pub(super) const SCHEDULE: &str = "Nats-Schedule";
 pub(super) const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
+
+/// The headers of every write, ready made: a name is checked and copied otherwise, each time.
+pub(super) static WRITE_NAME: HeaderName = HeaderName::from_static(WRITE);
+pub(super) static EXPECTED_NAME: HeaderName = HeaderName::from_static(EXPECTED);
+pub(super) static LABEL_NAME: HeaderName = HeaderName::from_static(LABEL);
+pub(super) static TTL_NAME: HeaderName = HeaderName::from_static(TTL);
 
 /// How long a deleted key's tombstone stays, so that watchers that were away see it.
 pub(super) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 3600);

@@ -9,7 +9,7 @@ use super::{
     errors::{Fault, Lapse, refused},
     ids::{Ring, tick},
     link::Patience,
-    names::{EXPECTED, KV_OPERATION, LABEL, TOMBSTONE_TTL, TTL, WRITE, ttl_text},
+    names::{EXPECTED_NAME, KV_OPERATION, LABEL_NAME, TOMBSTONE_TTL, TTL_NAME, WRITE_NAME, ttl_text},
     space::Keeping,
     verdict::{Attempt, Evidence, Verdict},
 };
@@ -17,7 +17,7 @@ use crate::{
     engine::{Expect, Key, Rejection, Revision, StoreError, WriteOp, bucket},
     error::BoxError,
 };
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
 impl Core {
@@ -132,17 +132,17 @@ pub(super) fn first_expectation(expect: Expect) -> Option<u64> {
 /// The headers of a write. Each write says its TTL anew, also over a tombstone.
 pub(super) fn headers(ring: &Ring, expected: Option<u64>, op: &WriteOp, keeping: Keeping) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(WRITE, ring.header());
+    headers.insert(WRITE_NAME.clone(), ring.header());
     if let Some(expected) = expected {
-        headers.insert(EXPECTED, expected.to_string());
+        headers.insert(EXPECTED_NAME.clone(), HeaderValue::from(expected));
     }
     match op {
         WriteOp::Put(_, options) => {
             if let Some(ttl) = options.ttl {
-                headers.insert(TTL, ttl_text(ttl));
+                headers.insert(TTL_NAME.clone(), ttl_text(ttl));
             }
             if let Some(label) = &options.label {
-                headers.insert(LABEL, &**label);
+                headers.insert(LABEL_NAME.clone(), &**label);
             }
         }
         WriteOp::Delete => {
@@ -151,7 +151,7 @@ pub(super) fn headers(ring: &Ring, expected: Option<u64>, op: &WriteOp, keeping:
             headers.insert(KV_OPERATION, if keeping.history == Some(1) { "PURGE" } else { "DEL" });
             // In a history, a tombstone that goes would bring back what was before it.
             if keeping.ttl {
-                headers.insert(TTL, ttl_text(TOMBSTONE_TTL));
+                headers.insert(TTL_NAME.clone(), ttl_text(TOMBSTONE_TTL));
             }
         }
     }
