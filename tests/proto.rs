@@ -104,3 +104,13 @@ fn the_limits_code_is_generated_from_its_proto() {
 fn the_windows_code_is_generated_from_its_proto() {
     check("anabranch.v1", "anabranch/v1/window.proto", "src/core/coordination/window/pb.rs");
 }
+
+#[test]
+fn the_permits_code_is_generated_from_its_proto() {
+    check("anabranch.v1", "anabranch/v1/permits.proto", "src/core/coordination/permits/pb.rs");
+}
+
+#[test]
+fn the_onces_code_is_generated_from_its_proto() {
+    check("anabranch.v1", "anabranch/v1/once.proto", "src/core/coordination/once/pb.rs");
+}

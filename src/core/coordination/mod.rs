@@ -8,14 +8,18 @@ pub mod barrier;
 pub mod counter;
 pub mod group;
 pub mod latch;
+pub mod lease;
 mod marks;
 pub mod metric;
+pub mod once;
+pub mod permits;
 mod quota;
 mod range;
 mod stored;
 mod token;
 mod window;
 
+pub use lease::Lease;
 pub use marks::Mark;
 pub use quota::{Block, Limit, Quota, QuotaError, Reserved, Verdict};
 pub use range::OutOfRange;
