@@ -14,6 +14,8 @@ mod latch;
 mod lock;
 mod metrics;
 mod rate_limiter;
+mod rw_lock;
+mod semaphore;
 mod wait_group;
 mod window_limiter;
 
@@ -25,6 +27,8 @@ pub use latch::Latch;
 pub use lock::Lock;
 pub use metrics::{Metrics, MetricsBatch};
 pub use rate_limiter::{Decision, Outage, RateLimiter, Reservation};
+pub use rw_lock::RwLock;
+pub use semaphore::Semaphore;
 pub use wait_group::{Ended, WaitGroup};
 pub use window_limiter::WindowLimiter;
 

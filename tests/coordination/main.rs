@@ -9,6 +9,7 @@ mod counter;
 mod counters;
 mod group;
 mod held;
+mod held_by_many;
 mod histories_counted;
 mod judge;
 mod latch;
