@@ -6,6 +6,7 @@
 mod barrier;
 mod certain;
 mod counter;
+mod election;
 mod error;
 mod follow;
 mod holding;
@@ -21,6 +22,7 @@ mod window_limiter;
 
 pub use barrier::{Arrived, Barrier};
 pub use counter::{Counted, Counter};
+pub use election::{Election, Leader, Leadership};
 pub use error::CoordinationError;
 pub use holding::{Guard, Holder};
 pub use latch::Latch;

@@ -14,6 +14,7 @@ mod histories_counted;
 mod judge;
 mod latch;
 mod latches;
+mod leaders;
 mod lease;
 mod locks;
 mod metric;
