@@ -19,6 +19,7 @@ mod lease;
 mod locks;
 mod metric;
 mod metrics;
+mod once;
 mod permits;
 mod permits_property;
 mod quota;
