@@ -16,8 +16,18 @@ async fn the_quickstart_survives_the_death_of_its_process() {
 #[tokio::test]
 async fn a_url_that_names_no_engine_ends_an_example() {
     run("quickstart", Some("carrier-pigeon:")).await.failed().after("`carrier-pigeon:` names no engine");
-    for example in ["scrape", "branching", "approval", "per_message", "wait_group", "metrics_collection", "rate_limited_calls"]
-    {
+    for example in [
+        "scrape",
+        "branching",
+        "approval",
+        "per_message",
+        "wait_group",
+        "metrics_collection",
+        "rate_limited_calls",
+        "exclusive_job",
+        "leader",
+        "semaphore",
+    ] {
         run(example, Some("carrier-pigeon:")).await.failed().after("carrier-pigeon:");
     }
 }
@@ -62,4 +72,19 @@ async fn metrics_are_counted_once_and_watched() {
 #[tokio::test]
 async fn callers_keep_one_quota() {
     run("rate_limited_calls", None).await.succeeded().tells_of_a_kept_quota(false);
+}
+
+#[tokio::test]
+async fn one_of_two_workers_runs_a_job_and_who_loses_its_lock_stops() {
+    run("exclusive_job", None).await.succeeded().tells_of_an_exclusive_job();
+}
+
+#[tokio::test]
+async fn candidates_lead_one_after_the_other() {
+    run("leader", None).await.succeeded().tells_of_three_leaders();
+}
+
+#[tokio::test]
+async fn never_more_workers_print_than_there_are_printers() {
+    run("semaphore", None).await.succeeded().tells_of_printers();
 }

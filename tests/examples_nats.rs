@@ -71,3 +71,24 @@ async fn processes_keep_one_quota_on_jetstream() {
     let count = one.tells_of_a_kept_quota(true) + other.tells_of_a_kept_quota(true);
     assert!(count <= 10 + 5 * 50, "{count} calls");
 }
+
+#[tokio::test]
+async fn an_exclusive_job_runs_once_on_jetstream() {
+    for _ in 0..2 {
+        run("exclusive_job").await.tells_of_an_exclusive_job();
+    }
+}
+
+#[tokio::test]
+async fn leaders_follow_each_other_on_jetstream() {
+    for _ in 0..2 {
+        run("leader").await.tells_of_three_leaders();
+    }
+}
+
+#[tokio::test]
+async fn printers_are_shared_on_jetstream() {
+    for _ in 0..2 {
+        run("semaphore").await.tells_of_printers();
+    }
+}

@@ -188,4 +188,44 @@ impl Said {
         assert!(callers.len() == 4 && (processes || !callers.contains(&"0")), "{}", self.text);
         count
     }
+
+    /// Checks the jobs: one report by one of two, and one whose worker was replaced.
+    #[track_caller]
+    pub(crate) fn tells_of_an_exclusive_job(&self) {
+        let makers = self.text.lines().filter(|line| line.contains(" makes the report ")).count();
+        assert_eq!(makers, 1, "{}", self.text);
+        self.after("the report is made once");
+        self.after("ann makes the audit ");
+        self.after("ann has lost the lock, and stops");
+        self.after("bob makes the audit ");
+        assert!(self.after("a late write with token ").ends_with("was here"), "{}", self.text);
+        self.after("the result is the one of the worker that held the lock last");
+    }
+
+    /// Checks the election: ann first, each term greater, and the observer saw each.
+    #[track_caller]
+    pub(crate) fn tells_of_three_leaders(&self) {
+        let terms: Vec<u64> = self
+            .text
+            .lines()
+            .filter(|line| !line.starts_with("observed"))
+            .filter_map(|line| line.split_once(" leads, in term ")?.1.parse().ok())
+            .collect();
+        assert!(terms.len() == 3 && terms.is_sorted_by(|a, b| a < b), "{}", self.text);
+        self.after("ann stops to lead");
+        for who in ["ann", "bob", "cleo", "nobody"] {
+            self.after(&format!("observed: {who} leads"));
+        }
+        self.after("the terms grew, and nobody led beside another");
+    }
+
+    /// Checks the printers: eight workers printed, three at a time, and a name had one permit.
+    #[track_caller]
+    pub(crate) fn tells_of_printers(&self) {
+        let printed = self.text.lines().filter(|line| line.contains(" prints, ")).count();
+        assert_eq!(printed, 8, "{}", self.text);
+        assert!(["1 printed", "2 printed", "3 printed"].contains(&self.after("never more than ")), "{}", self.text);
+        self.after("its earlier self has lost the permit, and it holds 1 of 3");
+        self.after("all 3 printers are free");
+    }
 }
