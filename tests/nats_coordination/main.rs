@@ -5,7 +5,10 @@
 mod counted;
 #[path = "../coordination/counted_spec.rs"]
 mod counted_spec;
+mod held;
 #[path = "../coordination/judge.rs"]
 mod judge;
 mod metrics;
 mod rate_limiter;
+#[path = "../coordination/recorded.rs"]
+mod recorded;
