@@ -1,7 +1,8 @@
 //! One key's line of closures, and what this process knows of the key.
 //!
-//! Whoever joins a line that nobody serves makes somebody serve it. The one who serves has the knowledge in hand, so there is one
-//! writer a key and process. This file does not know how a key is written.
+//! Whoever finds nobody here leads: he serves himself, which spares a task of its own. Whoever comes meanwhile joins the line, and the
+//! first of them makes a task serve it. The task waits for the leader, and not for long: a leader may be a future that nobody looks at
+//! any more, and then it is left behind. The one who serves has the knowledge in hand. This file does not know how a key is written.
 
 use super::{
     draft::Draft,
@@ -10,14 +11,15 @@ use super::{
 };
 use crate::{
     engine::{Entry, Key, Revision},
-    time::Instant,
+    time::{Clock, Instant},
 };
 use std::{
     collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 /// The most closures that share one write: beyond this a write takes longer, and there is no round trip left to save.
 const MOST: usize = 1024;
@@ -95,13 +97,19 @@ pub(super) struct Desk<T> {
     /// Bounds the line.
     pub(super) room: Arc<Semaphore>,
     limit: usize,
+    /// Told when a leader has done.
+    led: Notify,
     inner: Mutex<Inner<T>>,
 }
 
 struct Inner<T> {
     line: VecDeque<Place<T>>,
-    /// Whether somebody serves the line; he has what is known.
+    /// Whether a task serves the line; it has what is known.
     served: bool,
+    /// The number of the leader, if there is one; he has what is known.
+    leader: Option<u64>,
+    /// How many leaders there were.
+    leaders: u64,
     known: Option<Known<T>>,
     /// How often what was known turned out to be true, lately: positive when mostly, zero where that is not known yet.
     luck: i8,
@@ -118,24 +126,36 @@ impl<T> fmt::Debug for Desk<T> {
     }
 }
 
-/// What a desk says to somebody who wants to join its line.
+/// What a desk says to somebody who comes.
 pub(super) enum Joined<T> {
-    /// He is in, and somebody serves the line.
+    /// He is in the line, and somebody serves it.
     Served,
-    /// He is in, and has to see to it that the line is served.
+    /// He is in the line, and has to see to it that it is served.
     Unserved,
-    /// The desk is gone.
-    Closed(Place<T>),
+    /// Nobody is here: he leads, with this number.
+    Leads(Box<dyn Work<T>>, u64),
 }
 
 /// The bounds of luck.
 const LUCK: i8 = 4;
+/// How long a task waits for a leader: about as long as a round trip takes where it takes long. It decides about one needless conflict,
+/// and about nothing else.
+const LEAD: Duration = Duration::from_millis(25);
 
 impl<T> Desk<T> {
     pub(super) fn new(key: Key, limit: usize, now: Instant) -> Self {
-        let inner =
-            Inner { line: VecDeque::new(), served: false, known: None, luck: 0, used: now, crowded: false, closed: false };
-        Self { key, room: Arc::new(Semaphore::new(limit)), limit, inner: Mutex::new(inner) }
+        let inner = Inner {
+            line: VecDeque::new(),
+            served: false,
+            leader: None,
+            leaders: 0,
+            known: None,
+            luck: 0,
+            used: now,
+            crowded: false,
+            closed: false,
+        };
+        Self { key, room: Arc::new(Semaphore::new(limit)), limit, led: Notify::new(), inner: Mutex::new(inner) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner<T>> {
@@ -147,18 +167,54 @@ impl<T> Desk<T> {
         self.limit
     }
 
-    pub(super) fn join(&self, place: Place<T>) -> Joined<T> {
+    /// Takes somebody in; when the desk is closed he is given back.
+    pub(super) fn join(&self, place: Place<T>) -> Result<Joined<T>, Place<T>> {
         let mut inner = self.inner();
         if inner.closed {
-            return Joined::Closed(place);
+            return Err(place);
         }
+        let place = match place {
+            // In a crowd a task is better: it lets others come before it writes.
+            Place::Edit(work) if !inner.served && inner.leader.is_none() && !inner.crowded => {
+                inner.leaders += 1;
+                inner.leader = Some(inner.leaders);
+                return Ok(Joined::Leads(work, inner.leaders));
+            }
+            place => place,
+        };
         inner.line.push_back(place);
-        if std::mem::replace(&mut inner.served, true) { Joined::Served } else { Joined::Unserved }
+        Ok(if std::mem::replace(&mut inner.served, true) { Joined::Served } else { Joined::Unserved })
     }
 
-    /// Takes over what is known; for the one who serves.
+    /// Takes over what is known; for the one who serves, or leads.
     pub(super) fn take_known(&self) -> Option<Known<T>> {
         self.inner().known.take()
+    }
+
+    /// Ends the lead of a number, with what is known now. One that was left behind has nothing to say.
+    pub(super) fn end_lead(&self, number: u64, known: Option<Known<T>>, now: Instant) {
+        let mut inner = self.inner();
+        if inner.leader == Some(number) {
+            (inner.leader, inner.known, inner.used) = (None, known, now);
+            drop(inner);
+            self.led.notify_one();
+        }
+    }
+
+    /// Waits until there is no leader, and leaves one behind that takes too long.
+    pub(super) async fn without_leader(&self, clock: &Clock) {
+        let Some(number) = self.inner().leader else { return };
+        let over = async {
+            while self.inner().leader == Some(number) {
+                self.led.notified().await;
+            }
+        };
+        if clock.timeout(LEAD, over).await.is_none() {
+            let mut inner = self.inner();
+            if inner.leader == Some(number) {
+                inner.leader = None;
+            }
+        }
     }
 
     /// Tells whether others are likely to come within a moment.
@@ -229,7 +285,7 @@ impl<T> Desk<T> {
     /// Closes the desk when nobody has used it since `since`; true when it is closed.
     pub(super) fn close_if_idle(&self, since: Instant) -> bool {
         let mut inner = self.inner();
-        if !inner.served && inner.line.is_empty() && inner.used <= since {
+        if !inner.served && inner.leader.is_none() && inner.line.is_empty() && inner.used <= since {
             inner.closed = true;
         }
         inner.closed

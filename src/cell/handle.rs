@@ -2,7 +2,7 @@
 
 use super::{
     cells::Settings,
-    desk::Place,
+    desk::{Joined, Place},
     draft::Draft,
     error::{CellError, UpdateError},
     event::{Event, Stored, events},
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 ///
 /// Updates are closures. All that wait in this process are combined into one compare-and-set, which is tried first on what the
 /// process knows, so a contended key costs a write for many updates and an uncontended one a single round trip. A closure may run
-/// many times, and has to be pure; it runs in a task of its own, so it owns what it captures.
+/// many times, and has to be pure; it may run in another task, so it owns what it captures.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -105,8 +105,11 @@ impl<T: Clone + Send + Sync + 'static> Cell<T> {
         };
         let (answer, reply) = oneshot::channel();
         let job = Job { change, result: None, answer, ttl: self.settings.ttl, deadline, _room: room };
-        if let Some(desk) = self.shelf.join(desk, Place::Edit(Box::new(job))) {
-            self.shelf.serve(desk);
+        match self.shelf.join(desk, Place::Edit(Box::new(job))) {
+            // Boxed, since every caller's future would be as large.
+            (desk, Joined::Leads(work, number)) => Box::pin(self.shelf.lead(&desk, work, number)).await,
+            (desk, Joined::Unserved) => self.shelf.serve(desk),
+            (_, Joined::Served) => {}
         }
         match reply.await {
             Ok(Answer::Settled(outcome)) => outcome,

@@ -128,13 +128,12 @@ impl<T: Send + Sync + 'static> Shelf<T> {
         self.kept().desks.get(key).cloned()
     }
 
-    /// Puts somebody in the line of a key; whoever is told so has to see to it that the desk is served.
-    pub(super) fn join(self: &Arc<Self>, mut desk: Arc<Desk<T>>, mut place: Place<T>) -> Option<Arc<Desk<T>>> {
+    /// Brings somebody to the desk of a key, and says which one that was.
+    pub(super) fn join(self: &Arc<Self>, mut desk: Arc<Desk<T>>, mut place: Place<T>) -> (Arc<Desk<T>>, Joined<T>) {
         loop {
             match desk.join(place) {
-                Joined::Served => return None,
-                Joined::Unserved => return Some(desk),
-                Joined::Closed(back) => place = back,
+                Ok(joined) => return (desk, joined),
+                Err(back) => place = back,
             }
             desk = self.desk(&desk.key, desk.limit());
         }
@@ -152,7 +151,8 @@ impl<T: Send + Sync + 'static> Shelf<T> {
     /// one. Where the key itself does not tell, the others do.
     pub(super) fn is_lucky(&self, desk: &Desk<T>) -> bool {
         match desk.luck() {
-            0 => self.luck.load(Ordering::Relaxed) >= 0,
+            // One guess that was true says little where most are false, and the other way round.
+            -1..=1 => self.luck.load(Ordering::Relaxed) >= 0,
             luck => luck > 0,
         }
     }

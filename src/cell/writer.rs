@@ -19,7 +19,7 @@ use crate::{
     engine::{Revision, StoreError},
     error::BoxError,
     telemetry,
-    time::{Backoff, Instant, nonce},
+    time::{Backoff, Clock, Instant, nonce},
 };
 use std::{sync::Arc, time::Duration};
 use tracing::Instrument as _;
@@ -32,11 +32,24 @@ pub(super) const AWAY: (Duration, Duration) = (Duration::from_millis(10), Durati
 type Batch<T> = Vec<Box<dyn Work<T>>>;
 
 impl<T: Clone + Send + Sync + 'static> Shelf<T> {
+    /// Serves somebody who found nobody at the desk, in his own task. When he stops to wait, or never looks again, those who come after
+    /// him leave him behind.
+    pub(super) async fn lead(self: &Arc<Self>, desk: &Desk<T>, work: Box<dyn Work<T>>, number: u64) {
+        let mut lead = Lead { known: desk.take_known(), done: false, desk, clock: &self.clock, number };
+        let span = telemetry::cell_span(&desk.key, 1);
+        let round = Round { shelf: self, desk, known: &mut lead.known, fresh: false, attempts: 0 };
+        round.run(vec![work]).instrument(span).await;
+        lead.done = true;
+        drop(lead);
+        self.finished(desk);
+    }
+
     /// Has a line served, by a task of its own: whoever waits for his closure may stop to wait, or never look again, and holds up
     /// nobody.
     pub(super) fn serve(self: &Arc<Self>, desk: Arc<Desk<T>>) {
         let own = Arc::clone(self);
         let served = async move {
+            desk.without_leader(&own.clock).await;
             let mut known = desk.take_known();
             loop {
                 // Whoever is about to come shares the write. Where nobody is, the wait would cost more than the write.
@@ -63,6 +76,23 @@ impl<T: Clone + Send + Sync + 'static> Shelf<T> {
             }
         };
         self.tasks.spawn_on(served, &self.runtime);
+    }
+}
+
+/// Somebody who leads; dropping it lets others lead.
+struct Lead<'a, T> {
+    known: Option<Known<T>>,
+    /// Whether it came to its end: before, what is known is in pieces.
+    done: bool,
+    desk: &'a Desk<T>,
+    clock: &'a Clock,
+    number: u64,
+}
+
+impl<T> Drop for Lead<'_, T> {
+    fn drop(&mut self) {
+        let known = self.known.take().filter(|_| self.done);
+        self.desk.end_lead(self.number, known, self.clock.instant());
     }
 }
 

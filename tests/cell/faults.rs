@@ -176,22 +176,33 @@ async fn a_store_that_is_away_is_waited_for_and_never_taken_for_empty() {
     assert_eq!(updated.unwrap(), 42);
 }
 
+/// A future that was polled once and then never again leads, and has the key: others leave it behind.
 #[tokio::test(start_paused = true)]
 async fn an_update_whose_caller_went_away_happens_once_and_holds_up_nobody() {
     let (space, store) = faulty(1).await;
     let cell = number(&space, "n");
+    cell.update(|n| *n += 1).await.unwrap();
     store.hold_writes();
-    // Looked at once, and never again.
-    let mut forgotten = Box::pin(cell.update(|n| *n += 1));
+    // Looked at once, and not for a long time.
+    let mut forgotten = Box::pin(cell.update(|n| {
+        *n += 10;
+        *n
+    }));
     assert!(futures_util::poll!(&mut forgotten).is_pending());
-    let other = cell.update(|n| *n += 1);
-    let (other, ()) = tokio::join!(other, async {
-        anabranch::testing::pass(Duration::from_secs(1)).await;
-        store.resume();
-    });
-    other.unwrap();
-    assert_eq!(cell.read().await.unwrap().unwrap().value, 2);
-    drop(forgotten);
+    store.resume();
+    for expected in [2, 3] {
+        let others = cell.update(|n| {
+            *n += 1;
+            *n
+        });
+        assert_eq!(others.await.unwrap(), expected);
+    }
+    assert_eq!(forgotten.await.unwrap(), 13, "it finds out that it was left behind");
+    cell.update(|n| *n += 0).await.unwrap();
+    // One that is dropped after it was sent has happened, and whoever comes next sees it.
+    store.once(Fault::Hang, |call| call.op.writes());
+    let dropped = space.clock().timeout(Duration::from_secs(1), cell.update(|n| *n += 100)).await;
+    assert!(dropped.is_none());
     assert_eq!(
         cell.update(|n| {
             *n += 1;
@@ -199,6 +210,6 @@ async fn an_update_whose_caller_went_away_happens_once_and_holds_up_nobody() {
         })
         .await
         .unwrap(),
-        3
+        114
     );
 }

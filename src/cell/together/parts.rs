@@ -2,7 +2,7 @@
 
 use crate::{
     cell::{
-        desk::{Known, Place, Turn},
+        desk::{Joined, Known, Place, Turn},
         error::CellError,
         handle::Cell,
         shelf::decode,
@@ -109,7 +109,7 @@ impl<T: Clone + Default + Send + Sync + 'static> Part for Member<T> {
         let Cell { shelf: of, settings, .. } = &self.cell;
         let (turn, granted) = oneshot::channel();
         let desk = of.desk(self.cell.key(), settings.line);
-        if let Some(desk) = of.join(desk, Place::Alone(turn)) {
+        if let (desk, Joined::Unserved) = of.join(desk, Place::Alone(turn)) {
             of.serve(desk);
         }
         match of.clock.timeout(settings.deadline, granted).await {
