@@ -102,7 +102,7 @@ impl Guard {
     /// # Errors
     ///
     /// [`CoordinationError::Lost`] when it was not held to the end: others may have held it meanwhile.
-    /// [`CoordinationError::Cell`] when that could not be found out within 30 seconds, since the store is away or does not
+    /// [`CoordinationError::Cell`] when that could not be found out in about half a minute, since the store is away or does not
     /// answer; it is not renewed any more, so others have it once its lease is over.
     ///
     /// # Cancel safety

@@ -3,7 +3,7 @@
 //! `leave` says whether it did. A member that is dropped leaves as well as it can, in a task of its own that ends with its lease;
 //! what fails then is seen to be silent, and removed by others.
 
-use super::Holding;
+use super::{BRIEF, Holding};
 use crate::{cell::CellError, coordination::CoordinationError, core::coordination::permits::Permits, time::Backoff};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -76,33 +76,39 @@ impl Drop for Member {
 async fn leave(holding: &Holding, id: &str, patience: Duration) -> Result<Left, CoordinationError> {
     let until = holding.now() + patience;
     let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
-    let mut doubtful = false;
+    let mut doubt = None;
     loop {
         let own = id.to_owned();
-        let attempt = holding.change(move |permits: &mut Permits| Ok(permits.release(&own)));
-        let error = match holding.clock().timeout(until.saturating_sub(holding.now()), attempt).await {
+        let attempt = holding.change_in(&holding.0.brief, move |permits: &mut Permits| Ok(permits.release(&own)));
+        let error = match holding.clock().timeout(BRIEF * 3, attempt).await {
             Some(Ok((true, _))) => return Ok(Left::Now),
-            Some(Ok((false, _))) if doubtful => return Ok(Left::Perhaps),
+            Some(Ok((false, _))) if doubt.is_some() => return Ok(Left::Perhaps),
             Some(Ok((false, _))) => return Ok(Left::Before),
+            Some(Err(CoordinationError::Cell { source: CellError::Unknown(lost), .. })) => {
+                doubt = Some(lost);
+                None
+            }
+            // It may be done later all the same.
+            None => {
+                doubt = Some("the store did not answer".into());
+                None
+            }
             Some(Err(CoordinationError::Cell { object, source })) => match source {
-                CellError::Unknown(_) => {
-                    doubtful = true;
-                    CoordinationError::Cell { object, source }
-                }
                 CellError::Unavailable(_) | CellError::Contended { .. } | CellError::Busy(_) => {
-                    CoordinationError::Cell { object, source }
+                    Some(CoordinationError::Cell { object, source })
                 }
                 source => return Err(CoordinationError::Cell { object, source }),
             },
             Some(Err(error)) => return Err(error),
-            None => {
-                let source = CellError::Unknown("the store did not answer".into());
-                return Err(CoordinationError::Cell { object: holding.0.object.clone(), source });
-            }
         };
         let pause = backoff.next_delay();
         if holding.now() + pause >= until {
-            return Err(error);
+            // This attempt wrote nothing, and an earlier one may have.
+            let unknown = |lost| CoordinationError::at(&holding.0.object)(CellError::Unknown(lost));
+            return Err(match (doubt, error) {
+                (None, Some(error)) => error,
+                (doubt, _) => unknown(doubt.unwrap_or_else(|| "the answer was lost".into())),
+            });
         }
         holding.clock().sleep(pause).await;
     }

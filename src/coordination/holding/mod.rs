@@ -32,6 +32,8 @@ use tokio_util::task::TaskTracker;
 
 /// The longest text that a holder says of itself, and the longest name of a permit, in bytes: the state is one small value.
 const MOST_TEXT: usize = 256;
+/// How long one of many attempts takes.
+const BRIEF: Duration = Duration::from_secs(5);
 
 /// Somebody who holds something, as it is stored: it may have stopped to believe in itself since.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(super) struct Holding(Arc<Inner>);
 struct Inner {
     object: String,
     cell: Cell<Permits>,
+    /// The same with a short deadline, for whoever tries again by himself and has to say in the end why it did not work.
+    brief: Cell<Permits>,
     capacity: u32,
     lease: Lease,
     /// Where this handle's monotonic time begins.
@@ -106,10 +110,11 @@ impl Holding {
         let lease = Lease::new(lease).ok_or(CoordinationError::Invalid("a lease is 1 second to 24 hours"))?;
         let object = format!("{kind} {name}");
         let prefix = Key::new(kind).expect("a word is a key");
-        let cell = Cells::below(space, &prefix, codec()).cell(name);
-        let cell = cell.map_err(|error| CoordinationError::at(&object)(error.into()))?;
+        let cells = Cells::below(space, &prefix, codec());
+        let cell = cells.cell(name).map_err(|error| CoordinationError::at(&object)(error.into()))?;
+        let brief = cells.deadline(BRIEF).cell(name).map_err(|error| CoordinationError::at(&object)(error.into()))?;
         let (origin, seen, tasks) = (space.clock().instant(), Mutex::default(), TaskTracker::new());
-        Ok(Self(Arc::new(Inner { object, cell, capacity, lease, origin, seen, tasks })))
+        Ok(Self(Arc::new(Inner { object, cell, brief, capacity, lease, origin, seen, tasks })))
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -157,10 +162,18 @@ impl Holding {
     /// Changes the state, takes note of who is seen in it, and lets every write expire long after it was needed.
     async fn change<R: Send + 'static>(
         &self,
+        change: impl FnMut(&mut Permits) -> Result<R, Refusal> + Send + 'static,
+    ) -> Result<(R, Option<Revision>), CoordinationError> {
+        self.change_in(&self.0.cell, change).await
+    }
+
+    async fn change_in<R: Send + 'static>(
+        &self,
+        cell: &Cell<Permits>,
         mut change: impl FnMut(&mut Permits) -> Result<R, Refusal> + Send + 'static,
     ) -> Result<(R, Option<Revision>), CoordinationError> {
         let capacity = self.0.capacity;
-        let edit = self.0.cell.edit(move |draft| {
+        let edit = cell.edit(move |draft| {
             let before = Permits::from(draft.get(), draft.revision().map(Revision::get), capacity)?;
             let mut after = before.clone();
             let result = change(&mut after)?;
