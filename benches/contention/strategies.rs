@@ -5,8 +5,8 @@
 use crate::keys::name;
 use anabranch::{
     Codec,
-    cell::{CellError, Cells},
-    engine::Engine,
+    cell::{Cell, CellError, Cells},
+    engine::{BucketOptions, Engine},
     time::Clock,
 };
 use async_nats::{
@@ -70,7 +70,6 @@ pub(crate) enum Outcome {
 /// Prepares a place for keys, from nothing.
 pub(crate) async fn prepare(strategy: Strategy, url: &str, place: &str) {
     match strategy {
-        Strategy::Combining => drop(Engine::open(url).await.unwrap().space(place).await.unwrap()),
         Strategy::Counter => {
             let config = stream::Config {
                 name: place.to_owned(),
@@ -81,7 +80,8 @@ pub(crate) async fn prepare(strategy: Strategy, url: &str, place: &str) {
             };
             context(url).await.create_stream(config).await.unwrap();
         }
-        Strategy::Naive | Strategy::Go | Strategy::Cached => {
+        // The same kind of bucket for all, so that strategies are compared and not streams.
+        Strategy::Naive | Strategy::Go | Strategy::Cached | Strategy::Combining => {
             let config = kv::Config { bucket: place.to_owned(), ..Default::default() };
             context(url).await.create_key_value(config).await.unwrap();
         }
@@ -125,17 +125,19 @@ pub(crate) enum Hand {
     Naive(Store),
     Go { store: Store, clock: Clock, locks: std::sync::Mutex<HashMap<usize, Arc<Mutex<()>>>> },
     Cached { js: Context, store: Store, place: String },
-    Combining(Cells<u64>),
+    Combining(Cells<u64>, Vec<Cell<u64>>),
     Counter { js: Context, place: String },
 }
 
 impl Hand {
-    pub(crate) async fn open(strategy: Strategy, url: &str, place: &str) -> Self {
+    pub(crate) async fn open(strategy: Strategy, url: &str, place: &str, keys: usize) -> Self {
         let place = place.to_owned();
         match strategy {
             Strategy::Combining => {
-                let space = Engine::open(url).await.unwrap().space(place).await.unwrap();
-                Self::Combining(Cells::new(&space, Codec::json()))
+                let bucket = Engine::open(url).await.unwrap().bucket(place, BucketOptions::default()).await.unwrap();
+                let cells = Cells::new(&bucket, Codec::json());
+                let each = (0..keys).map(|key| cells.cell(&name(key)).unwrap()).collect();
+                Self::Combining(cells, each)
             }
             Strategy::Counter => Self::Counter { js: context(url).await, place },
             _ => {
@@ -153,7 +155,7 @@ impl Hand {
     /// What the library counted, beside what each call reports.
     pub(crate) fn cost(&self) -> Cost {
         match self {
-            Self::Combining(cells) => {
+            Self::Combining(cells, _) => {
                 let counts = cells.counts();
                 Cost { attempts: counts.attempts, conflicts: counts.conflicts }
             }
@@ -205,7 +207,7 @@ impl Hand {
                     }
                 }
             },
-            Self::Combining(cells) => match cells.cell(&name(key)).unwrap().update(|n| *n += 1).await {
+            Self::Combining(_, cells) => match cells[key].update(|n| *n += 1).await {
                 Ok(()) => Outcome::Done,
                 Err(CellError::Unknown(_)) => Outcome::Unknown,
                 Err(_) => Outcome::GaveUp,

@@ -48,7 +48,7 @@ pub(crate) fn histogram() -> Histogram<u64> {
 
 /// Does a task, and says what came of it as a line of JSON.
 pub(crate) async fn work(task: &Task) {
-    let hand = Arc::new(Hand::open(task.strategy, &task.url, &task.place).await);
+    let hand = Arc::new(Hand::open(task.strategy, &task.url, &task.place, task.keys).await);
     println!("ready");
     let mut go = String::new();
     io::stdin().read_line(&mut go).unwrap();

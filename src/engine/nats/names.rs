@@ -33,6 +33,9 @@ pub(super) static WRITE_NAME: HeaderName = HeaderName::from_static(WRITE);
 pub(super) static EXPECTED_NAME: HeaderName = HeaderName::from_static(EXPECTED);
 pub(super) static LABEL_NAME: HeaderName = HeaderName::from_static(LABEL);
 pub(super) static TTL_NAME: HeaderName = HeaderName::from_static(TTL);
+/// The headers that are looked for in every message that is read.
+pub(super) static MARKER_REASON_NAME: HeaderName = HeaderName::from_static(MARKER_REASON);
+pub(super) static KV_OPERATION_NAME: HeaderName = HeaderName::from_static(KV_OPERATION);
 
 /// How long a deleted key's tombstone stays, so that watchers that were away see it.
 pub(super) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 3600);

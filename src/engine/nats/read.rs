@@ -9,7 +9,7 @@ use super::{
     errors::{Lapse, corrupt, refused},
     ids::Ring,
     link::{Link, Patience},
-    names::{KV_OPERATION, LABEL, MARKER_REASON, WRITE},
+    names::{KV_OPERATION_NAME, LABEL_NAME, MARKER_REASON_NAME, WRITE_NAME},
 };
 use crate::{
     engine::{Entry, Key, Revision, StoreError},
@@ -17,6 +17,7 @@ use crate::{
 };
 use async_nats::{
     HeaderMap, Message,
+    header::IntoHeaderName,
     jetstream::{message::StreamMessage, stream::RawMessage},
 };
 use bytes::Bytes;
@@ -45,13 +46,13 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: impl IntoHeaderName) -> Option<&str> {
         self.headers.get(name).map(async_nats::HeaderValue::as_str)
     }
 
     /// Tells whether it is a tombstone or the server's marker of an expiry.
     pub(super) fn gone(&self) -> Option<Gone> {
-        match (self.header(MARKER_REASON), self.header(KV_OPERATION)) {
+        match (self.header(MARKER_REASON_NAME.clone()), self.header(KV_OPERATION_NAME.clone())) {
             (Some("MaxAge"), _) => Some(Gone::Expired),
             (Some(_), _) | (None, Some("DEL" | "PURGE")) => Some(Gone::Deleted),
             _ => None,
@@ -59,11 +60,11 @@ impl Found {
     }
 
     pub(super) fn ring(&self) -> Ring {
-        self.header(WRITE).map(Ring::parse).unwrap_or_default()
+        self.header(WRITE_NAME.clone()).map(Ring::parse).unwrap_or_default()
     }
 
     pub(super) fn label(&self) -> Option<Box<str>> {
-        self.header(LABEL).map(Into::into)
+        self.header(LABEL_NAME.clone()).map(Into::into)
     }
 
     pub(super) fn revision(&self) -> Revision {
