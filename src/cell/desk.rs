@@ -247,6 +247,16 @@ impl<T> Desk<T> {
         Next::Nobody
     }
 
+    /// Lets everyone go who is in line, unanswered, since nobody will serve them.
+    pub(super) fn abandon(&self) {
+        let mut inner = self.inner();
+        inner.served = false;
+        let line = std::mem::take(&mut inner.line);
+        drop(inner);
+        // Whoever waits is told by what it waits with.
+        drop(line);
+    }
+
     /// Ends somebody's turn alone; true when the line has to be served.
     pub(super) fn give_back(&self, known: Option<Known<T>>) -> bool {
         let mut inner = self.inner();

@@ -69,7 +69,6 @@ pub(super) struct Shelf<T> {
     pub(super) counters: Counters,
     /// Whoever serves a line.
     pub(super) tasks: TaskTracker,
-    pub(super) runtime: Handle,
     /// What is true of most keys: whether what this process knows of them is so, lately.
     luck: AtomicI64,
     kept: Mutex<Kept<T>>,
@@ -99,7 +98,6 @@ impl<T: Send + Sync + 'static> Shelf<T> {
             codec,
             counters: Counters::default(),
             tasks: TaskTracker::new(),
-            runtime: Handle::current(),
             luck: AtomicI64::new(0),
             kept: Mutex::new(Kept { desks: HashMap::new(), swept: false }),
         })
@@ -118,9 +116,16 @@ impl<T: Send + Sync + 'static> Shelf<T> {
         let desk = Arc::new(Desk::new(key.clone(), limit, self.clock.instant()));
         kept.desks.insert(key.clone(), Arc::clone(&desk));
         if !std::mem::replace(&mut kept.swept, true) {
-            self.tasks.spawn_on(sweep(Arc::downgrade(self), self.clock.clone()), &self.runtime);
+            self.spawn(sweep(Arc::downgrade(self), self.clock.clone()));
         }
         desk
+    }
+
+    /// Has something done by a task on the runtime of whoever asks; where there is none it is dropped.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = Handle::try_current() {
+            self.tasks.spawn_on(task, &runtime);
+        }
     }
 
     /// Returns the desk of a key if there is one.

@@ -48,7 +48,11 @@ impl<T: Clone + Send + Sync + 'static> Shelf<T> {
     /// nobody.
     pub(super) fn serve(self: &Arc<Self>, desk: Arc<Desk<T>>) {
         let own = Arc::clone(self);
+        let serving = Serving { desk, done: false };
         let served = async move {
+            // As a whole: of a capture by fields the drop would see a copy.
+            let mut serving = serving;
+            let desk = &serving.desk;
             desk.without_leader(&own.clock).await;
             let mut known = desk.take_known();
             loop {
@@ -59,11 +63,12 @@ impl<T: Clone + Send + Sync + 'static> Shelf<T> {
                 match desk.next(&mut known, own.clock.instant()) {
                     Next::Edits(batch) => {
                         let span = telemetry::cell_span(&desk.key, batch.len());
-                        let round = Round { shelf: &own, desk: &desk, known: &mut known, fresh: false, attempts: 0 };
+                        let round = Round { shelf: &own, desk, known: &mut known, fresh: false, attempts: 0 };
                         round.run(batch).instrument(span).await;
                     }
                     Next::Alone(turn) => {
-                        let known = known.take();
+                        let (desk, known) = (Arc::clone(desk), known.take());
+                        serving.done = true;
                         // Whoever does not want it any more gives it back at once.
                         return drop(turn.send(Turn::new(known, move |known| {
                             if desk.give_back(known) {
@@ -71,11 +76,30 @@ impl<T: Clone + Send + Sync + 'static> Shelf<T> {
                             }
                         })));
                     }
-                    Next::Nobody => return own.finished(&desk),
+                    Next::Nobody => {
+                        own.finished(desk);
+                        serving.done = true;
+                        return;
+                    }
                 }
             }
         };
-        self.tasks.spawn_on(served, &self.runtime);
+        self.spawn(served);
+    }
+}
+
+/// A task that serves a line.
+struct Serving<T> {
+    desk: Arc<Desk<T>>,
+    done: bool,
+}
+
+impl<T> Drop for Serving<T> {
+    /// Lets those go who will not be served, where the runtime ends first.
+    fn drop(&mut self) {
+        if !self.done {
+            self.desk.abandon();
+        }
     }
 }
 

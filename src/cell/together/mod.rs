@@ -87,17 +87,13 @@ where
     let Some(host) = G::parts(&mut members).first().map(|part| part.host()) else {
         return Err(CellError::from(Rejection::InvalidOption("cells that change as one are at least one")).into());
     };
-    let runtime = host.runtime.clone();
     // In a task of its own: whoever waits may stop to wait, or never look again, and holds up nobody.
-    let running = host.tasks.clone().spawn_on(
-        async move {
-            let mut outcome = None;
-            let work = |members: &mut G::Members| outcome.insert(change(G::values(members))).is_ok();
-            commit::<G>(&mut members, &host, work).await?;
-            outcome.expect("it ran before it was committed").map_err(UpdateError::Aborted)
-        },
-        &runtime,
-    );
+    let running = host.tasks.clone().spawn(async move {
+        let mut outcome = None;
+        let work = |members: &mut G::Members| outcome.insert(change(G::values(members))).is_ok();
+        commit::<G>(&mut members, &host, work).await?;
+        outcome.expect("it ran before it was committed").map_err(UpdateError::Aborted)
+    });
     match running.await {
         Ok(outcome) => outcome,
         Err(stopped) => match stopped.try_into_panic() {

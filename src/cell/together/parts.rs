@@ -13,7 +13,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use std::{sync::Arc, time::Duration};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 /// Where a change is made, and how long it may take.
@@ -22,7 +22,6 @@ pub struct Host {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
     pub(super) tasks: TaskTracker,
-    pub(super) runtime: Handle,
     pub(super) deadline: Duration,
 }
 
@@ -94,7 +93,7 @@ impl<T: Clone + Default + Send + Sync + 'static> Part for Member<T> {
     fn host(&self) -> Host {
         let Cell { shelf: of, settings, .. } = &self.cell;
         let (store, clock) = (Arc::clone(&of.store), of.clock.clone());
-        Host { store, clock, tasks: of.tasks.clone(), runtime: of.runtime.clone(), deadline: settings.deadline }
+        Host { store, clock, tasks: of.tasks.clone(), deadline: settings.deadline }
     }
 
     fn base(&self) -> Base {
