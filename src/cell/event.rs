@@ -5,7 +5,7 @@
 use super::{error::CellError, shelf::decode};
 use crate::{
     codec::Codec,
-    engine::{Change, Entry, Key, Revision},
+    engine::{Change, Entry, Key, Revision, Version},
     time::Timestamp,
 };
 use futures_util::{
@@ -31,6 +31,27 @@ impl<T> Stored<T> {
     pub(super) fn read(codec: Codec<T>, entry: Entry) -> Result<Self, CellError> {
         let value = decode(codec, &entry)?;
         Ok(Self { key: entry.key, value, revision: entry.revision, written_at: entry.written_at })
+    }
+}
+
+/// What a key held, or that it held nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Past<T> {
+    /// The value; `None` for a removal.
+    pub value: Option<T>,
+    /// The write that stored or removed it.
+    pub revision: Revision,
+    /// When the engine did, by the engine's clock.
+    pub written_at: Timestamp,
+}
+
+impl<T> Past<T> {
+    pub(super) fn read(codec: Codec<T>, key: &Key, version: Version) -> Result<Self, CellError> {
+        let Version { revision, written_at, value, .. } = version;
+        let value = value.map(|bytes| codec.decode(&bytes)).transpose();
+        let value = value.map_err(|source| CellError::Corrupt { key: key.clone(), revision, source })?;
+        Ok(Self { value, revision, written_at })
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     desk::{Joined, Place},
     draft::Draft,
     error::{CellError, UpdateError},
-    event::{Event, Stored, events},
+    event::{Event, Past, Stored, events},
     fence::Fence,
     shelf::Shelf,
     work::{Answer, Edited, Job},
@@ -200,6 +200,17 @@ impl<T: Clone + Send + Sync + 'static> Cell<T> {
     pub async fn read(&self) -> Result<Option<Stored<T>>, CellError> {
         let entry = self.shelf.store.get(&self.key).await.map_err(CellError::of_read)?;
         entry.map(|entry| Stored::read(self.shelf.codec, entry)).transpose()
+    }
+
+    /// Reads from the leader what the key has held, oldest first, as far back as its bucket keeps it. A space keeps the newest only; a
+    /// bucket as many as [`BucketOptions::history`](crate::engine::BucketOptions::history) says.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); one version that cannot be read is an error of the whole.
+    pub async fn history(&self) -> Result<Vec<Past<T>>, CellError> {
+        let versions = self.shelf.store.history(&self.key).await.map_err(CellError::of_read)?;
+        versions.into_iter().map(|version| Past::read(self.shelf.codec, &self.key, version)).collect()
     }
 
     /// Returns what this process knows of the value without asking, and reads it where it knows nothing. It may be old by as

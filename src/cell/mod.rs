@@ -24,7 +24,7 @@ mod writer;
 pub use cells::Cells;
 pub use draft::Draft;
 pub use error::{CellError, UpdateError};
-pub use event::{Event, Stored};
+pub use event::{Event, Past, Stored};
 pub use fence::Fence;
 pub use handle::Cell;
 pub use shelf::CellCounts;

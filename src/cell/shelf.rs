@@ -156,8 +156,8 @@ impl<T: Send + Sync + 'static> Shelf<T> {
     /// one. Where the key itself does not tell, the others do.
     pub(super) fn is_lucky(&self, desk: &Desk<T>) -> bool {
         match desk.luck() {
-            // One guess that was true says little where most are false, and the other way round.
-            -1..=1 => self.luck.load(Ordering::Relaxed) >= 0,
+            // A few guesses that were true say little where most are false, and the other way round.
+            -2..=2 => self.luck.load(Ordering::Relaxed) >= 0,
             luck => luck > 0,
         }
     }

@@ -5,7 +5,7 @@ use anabranch::{
     Codec,
     cell::{CellError, Cells, UpdateError},
     core::coordination::FencingToken,
-    engine::{Key, NameError, Rejection, Revision},
+    engine::{BucketOptions, Engine, Key, NameError, Rejection, Revision},
     time::Timestamp,
 };
 use futures_util::{FutureExt as _, future::join_all};
@@ -330,6 +330,25 @@ async fn labels_become_keys_and_come_back() {
     assert!(matches!(cells.cell(""), Err(NameError::Empty(_))));
     assert!(matches!(cells.cell(&"x".repeat(600)), Err(NameError::TooLong { .. })));
     assert!(matches!(numbers(&space).cell("no key"), Err(NameError::Character { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cell_of_a_bucket_with_a_history_tells_what_it_held() {
+    let engine = Engine::open("memory:").await.unwrap();
+    let bucket = engine.bucket("past", BucketOptions::default().history(3)).await.unwrap();
+    let cell = number(&bucket, "n");
+    for n in 1..=4 {
+        cell.update(move |value| *value = n).await.unwrap();
+    }
+    cell.delete().await.unwrap();
+    let past = cell.history().await.unwrap();
+    assert_eq!(past.iter().map(|past| past.value).collect::<Vec<_>>(), [Some(3), Some(4), None]);
+    assert!(past.windows(2).all(|pair| pair[0].revision < pair[1].revision));
+    // A space keeps the newest.
+    let newest = number(&space().await, "n");
+    newest.update(|n| *n = 1).await.unwrap();
+    newest.update(|n| *n = 2).await.unwrap();
+    assert_eq!(newest.history().await.unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
