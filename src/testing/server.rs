@@ -6,7 +6,7 @@
 //! asking whether it answers, and nothing knows logins: a server with a configuration of its own is taken for ready when it
 //! greets.
 
-use crate::time::Clock;
+use crate::time::{Clock, nonce};
 use std::{
     env,
     ffi::OsString,
@@ -15,6 +15,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 use tempfile::TempDir;
@@ -407,7 +411,14 @@ fn watchdog(server: &Child, directory: &Path) -> io::Result<Child> {
         .spawn()
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, and that this process has given to no other server. It is below those that systems give to
+/// connections: one of those could be taken before the server listens, or while it is down.
 fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(u16::try_from(nonce() % u64::from(COUNT)).unwrap_or(0)));
+    (0..COUNT)
+        .map(|_| FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "there is no port that nobody listens on"))
 }
