@@ -53,25 +53,26 @@ fn dice() -> Dice {
     Dice::new(seed)
 }
 
-/// Each line is `run node attempt`, written at the start of an attempt in one piece.
+/// Each line is `run node attempt .`, written at the start of an attempt. One that is torn, because its process was killed between
+/// two pages of the file or is still writing, has no dot and spoils no other.
 #[derive(Clone)]
 struct Journal(PathBuf);
 
 impl Journal {
     fn note(&self, line: &str) {
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&self.0).unwrap();
-        file.write_all(format!("{line}\n").as_bytes()).unwrap();
+        file.write_all(format!("\n{line} .\n").as_bytes()).unwrap();
         // For whoever decides when to kill: there is more to read.
         std::io::stdout().write_all(b"ran\n").unwrap();
     }
 
     fn lines(&self) -> Vec<(String, String, u32)> {
         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
-        let words = |line: &str| {
-            let mut words = line.split(' ').map(str::to_owned);
-            (words.next().unwrap(), words.next().unwrap(), words.next().unwrap().parse().unwrap())
+        let words = |line: &str| match line.split(' ').collect::<Vec<_>>()[..] {
+            [run, node, attempt, "."] => Some((run.to_owned(), node.to_owned(), attempt.parse().unwrap())),
+            _ => None,
         };
-        text.lines().map(words).collect()
+        text.lines().filter_map(words).collect()
     }
 }
 
