@@ -2,11 +2,12 @@
 //!
 //! It is found by its type and a name. It does not know what it keeps, and lives as long as the space's handles.
 
+use super::locked;
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 type Kept = HashMap<(TypeId, &'static str), Arc<dyn Any + Send + Sync>>;
@@ -24,7 +25,7 @@ impl fmt::Debug for Beside {
 impl Beside {
     /// Returns what is kept, and makes it when it is not there.
     pub(super) fn get<T: Send + Sync + 'static>(&self, name: &'static str, make: impl FnOnce() -> T) -> Arc<T> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = locked(&self.0);
         let found = kept.entry((TypeId::of::<T>(), name)).or_insert_with(|| Arc::new(make()));
         Arc::clone(found).downcast().expect("it was found by its type")
     }

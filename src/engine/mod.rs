@@ -27,7 +27,11 @@ pub use tally::Tally;
 
 use crate::time::{Clock, unique};
 use async_trait::async_trait;
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{self, Arc, MutexGuard, PoisonError},
+};
 use tokio::sync::Mutex;
 
 /// Opens the stores and queues of one engine. Implemented by each engine, and by whoever brings another one.
@@ -277,4 +281,9 @@ pub enum OpenError {
     /// The engine could not be opened.
     #[error("the engine could not be opened")]
     Store(#[from] StoreError),
+}
+
+/// Locks a mutex whose content is whole at any time, so that a panic elsewhere does no harm.
+fn locked<T>(mutex: &sync::Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

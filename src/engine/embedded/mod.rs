@@ -18,7 +18,7 @@ mod timers;
 mod values;
 mod watch;
 
-use super::{Backend, BucketOptions, Capabilities, Name, Queue, QueueOptions, Store, StoreError, Tally};
+use super::{Backend, BucketOptions, Capabilities, Name, Queue, QueueOptions, Store, StoreError, Tally, locked};
 use crate::time::{Backoff, Clock};
 use async_trait::async_trait;
 use database::{Batch, Effects, QueueId};
@@ -27,7 +27,7 @@ use redb::Database;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 use timers::Alarm;
@@ -207,9 +207,4 @@ impl Outside {
     fn bell(&self, queue: QueueId) -> Arc<Notify> {
         Arc::clone(locked(&self.bells).entry(queue).or_default())
     }
-}
-
-/// Locks a mutex whose content is whole at any time, so that a panic elsewhere does no harm.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,12 +6,12 @@
 //! that is not in a ring that reaches back far enough was never applied. A ring is contiguous, because a write joins it only by
 //! compare-and-set on the message that has it. Nothing here talks to a server.
 
-use crate::time::nonce;
+use crate::{engine::locked, time::nonce};
 use lru::LruCache;
 use std::{
     collections::HashSet,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// The most writes that a ring lists; the oldest goes first.
@@ -270,7 +270,7 @@ pub(super) struct Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        lock(&self.flying).counts.remove(&self.id.count);
+        locked(&self.flying).counts.remove(&self.id.count);
     }
 }
 
@@ -285,7 +285,7 @@ impl Default for Rings {
 impl Rings {
     /// Gives a write its id.
     pub(super) fn take_off(&self) -> Flight {
-        let mut flying = lock(&self.flying);
+        let mut flying = locked(&self.flying);
         flying.last += 1;
         let count = flying.last;
         flying.counts.insert(count);
@@ -294,7 +294,7 @@ impl Rings {
 
     /// Remembers a write that was read or done; an older one than is known changes nothing.
     pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring) {
-        let mut known = lock(&self.known);
+        let mut known = locked(&self.known);
         if revision > known.newest.1 {
             // Into the memory of the one before: this is on the way of every write.
             known.newest.0.clear();
@@ -310,33 +310,29 @@ impl Rings {
 
     /// Returns the newest revision that was seen of a key, or zero.
     pub(super) fn newest(&self, subject: &str) -> u64 {
-        lock(&self.known).heads.peek(subject).map_or(0, |(revision, _)| *revision)
+        locked(&self.known).heads.peek(subject).map_or(0, |(revision, _)| *revision)
     }
 
     /// Returns the newest revision that this store has read or written, or zero; a read that is older would go back in time.
     pub(super) fn seen(&self) -> u64 {
-        lock(&self.known).newest.1
+        locked(&self.known).newest.1
     }
 
     /// Returns the newest change that was seen, of whatever key: its subject and its revision.
     pub(super) fn witness(&self) -> Option<(String, u64)> {
-        Some(lock(&self.known).newest.clone()).filter(|(_, revision)| *revision > 0)
+        Some(locked(&self.known).newest.clone()).filter(|(_, revision)| *revision > 0)
     }
 
     /// Returns the ring of a write that expects `expected` (`None`: anything).
     pub(super) fn next(&self, subject: &str, expected: Option<u64>, id: WriteId, tick: u16) -> Ring {
         let Some(expected) = expected else { return Ring::start(id, tick) };
-        let flying = lock(&self.flying);
+        let flying = locked(&self.flying);
         let is_settled = |id: WriteId| !flying.counts.contains(&id.count);
-        match lock(&self.known).heads.get(subject) {
+        match locked(&self.known).heads.get(subject) {
             Some((revision, ring)) if *revision == expected => ring.follow(expected, id, is_settled, tick),
             _ => Ring::default().follow(expected, id, is_settled, tick),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

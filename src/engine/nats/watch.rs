@@ -13,13 +13,13 @@ use super::{
     reader::Reader,
 };
 use crate::{
-    engine::{Change, Entry, Key, Revision, Scope, StoreError},
+    engine::{Change, Entry, Key, Revision, Scope, StoreError, locked},
     time::{Backoff, Instant, Timestamp},
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 use tokio::task::JoinHandle;
@@ -61,7 +61,7 @@ impl Hubs {
     /// Subscribes to a scope.
     pub(super) fn watch(&self, core: &Arc<Core>, scope: &Scope) -> Result<BoxStream<'static, Change>, StoreError> {
         let filter = core.names.keys(scope)?;
-        let mut hubs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hubs = locked(&self.0);
         hubs.retain(|_, hub| hub.strong_count() > 0);
         let hub = hubs.get(scope).and_then(Weak::upgrade).unwrap_or_else(|| {
             let state = State { silent_age: core.keeping.silent_age, ..State::default() };
@@ -73,7 +73,7 @@ impl Hubs {
         });
         drop(hubs);
         let reader = Arc::new(Reader::default());
-        lock(&hub.state).join(&reader);
+        locked(&hub.state).join(&reader);
         // The stream keeps the hub, the hub only looks at the reader.
         Ok(stream::unfold((hub, reader), |(hub, reader)| async move {
             let change = reader.next().await;
@@ -196,7 +196,7 @@ async fn follow_once(
     let info = core.feed.api(&verb, &serde_json::Value::Null, &mut core.feed.patience()).await?.map_err(refused)?;
     let created = info["created"].as_str().unwrap_or_default().to_owned();
     let (first_of_stream, last_of_stream) = ends(&info);
-    let last = lock(state).last;
+    let last = locked(state).last;
     let clock = &core.feed.clock;
     let continues = place.as_ref().is_some_and(|p| {
         let away = clock.instant().saturating_duration_since(p.heard);
@@ -211,11 +211,11 @@ async fn follow_once(
     loop {
         if pending == 0 {
             if let Some((live, up_to)) = full.take() {
-                lock(state).restart(live, up_to);
+                locked(state).restart(live, up_to);
                 *place = Some(Place { created: created.clone(), heard: clock.instant() });
             } else if catching_up && core.keeping.silent_age.is_some() {
-                lock(state).expire_before(first_of_stream);
-            } else if catching_up && lock(state).live.values().any(|e| e.revision.get() < first_of_stream) {
+                locked(state).expire_before(first_of_stream);
+            } else if catching_up && locked(state).live.values().any(|e| e.revision.get() < first_of_stream) {
                 // What the stream no longer has and nobody reported as gone was purged.
                 *place = None;
                 return Ok("the stream was purged");
@@ -223,7 +223,7 @@ async fn follow_once(
             catching_up = false;
             backoff.reset();
         }
-        let due = if full.is_none() { lock(state).due() } else { None };
+        let due = if full.is_none() { locked(state).due() } else { None };
         let step = match due {
             None => Some(feed.next().await),
             Some(due) => {
@@ -236,7 +236,7 @@ async fn follow_once(
             // The server's clock decides, and what it has dropped is below its first message.
             looked = clock.instant();
             let info = core.feed.api(&verb, &serde_json::Value::Null, &mut core.feed.patience()).await?.map_err(refused)?;
-            lock(state).expire_before(ends(&info).0);
+            locked(state).expire_before(ends(&info).0);
             continue;
         };
         let found = match step {
@@ -261,7 +261,7 @@ async fn follow_once(
                     None => drop(live.remove(&key)),
                 }
             }
-            None => lock(state).apply(key, found),
+            None => locked(state).apply(key, found),
         }
     }
 }
@@ -270,8 +270,4 @@ async fn follow_once(
 fn ends(info: &serde_json::Value) -> (u64, u64) {
     let number = |name: &str| info["state"][name].as_u64().unwrap_or(0);
     (number("first_seq"), number("last_seq"))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
