@@ -4,13 +4,9 @@
 //! first of them makes a task serve it. The task waits for the leader, and not for long: a leader may be a future that nobody looks at
 //! any more, and then it is left behind. The one who serves has the knowledge in hand. This file does not know how a key is written.
 
-use super::{
-    draft::Draft,
-    trail::{Base, Trail},
-    work::Work,
-};
+use super::{draft::Draft, trail::Base, work::Work};
 use crate::{
-    engine::{Entry, Key, Revision},
+    engine::{Entry, Key},
     time::{Clock, Instant},
 };
 use std::{
@@ -29,27 +25,22 @@ const MOST: usize = 1024;
 pub(super) struct Known<T> {
     /// `None` when the key is absent.
     pub(super) value: Option<T>,
-    pub(super) revision: Option<Revision>,
-    pub(super) trail: Trail,
+    pub(super) base: Base,
 }
 
 impl<T> Known<T> {
     pub(super) fn absent() -> Self {
-        Self { value: None, revision: None, trail: Trail::default() }
+        Self { value: None, base: Base::of(None) }
     }
 
     /// What an entry says, whose value was decoded.
     pub(super) fn of(entry: &Entry, value: T) -> Self {
-        Self { value: Some(value), revision: Some(entry.revision), trail: Trail::parse(entry.label.as_deref()) }
-    }
-
-    pub(super) fn base(&self) -> Base {
-        Base { revision: self.revision, trail: self.trail }
+        Self { value: Some(value), base: Base::of(Some(entry)) }
     }
 
     /// Begins a draft, which takes the value along.
     pub(super) fn draft(&mut self) -> Draft<T> {
-        Draft::new(self.value.take(), self.revision, self.trail.fence)
+        Draft::new(self.value.take(), self.base.revision, self.base.trail.fence)
     }
 }
 

@@ -144,7 +144,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
         let clock = &self.shelf.clock;
         let mut conflicts = Backoff::new(CONFLICT.0, CONFLICT.1);
         let mut outages = Backoff::new(AWAY.0, AWAY.1);
-        let guess = self.known.as_ref().map(|known| known.revision);
+        let guess = self.known.as_ref().map(|known| known.base.revision);
         if !self.shelf.is_lucky(self.desk) {
             *self.known = None;
         }
@@ -153,7 +153,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
                 match self.read().await {
                     Ok(known) => {
                         if let Some(guess) = guess.filter(|_| self.attempts == 0) {
-                            self.shelf.note(self.desk, guess == known.revision);
+                            self.shelf.note(self.desk, guess == known.base.revision);
                         }
                         (*self.known, self.fresh) = (Some(known), true);
                     }
@@ -166,7 +166,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
                 }
                 continue;
             };
-            let base = known.base();
+            let base = known.base;
             let mut draft = known.draft();
             if let Some(panicked) = batch.iter_mut().position(|work| !work.run(&mut draft)) {
                 // It spoilt the value: the others start over without it.
@@ -255,7 +255,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
     async fn confirm(&mut self, base: Base) -> bool {
         // What cannot be read now is tried again with everything else.
         let now = self.read().await.ok();
-        let confirmed = now.as_ref().is_some_and(|now| now.revision == base.revision);
+        let confirmed = now.as_ref().is_some_and(|now| now.base.revision == base.revision);
         if !confirmed {
             self.fresh = now.is_some();
             *self.known = now;
@@ -286,7 +286,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
             match (written, &lost) {
                 (Ok(revision), _) => {
                     *self.known = Some(match value {
-                        Some(value) => Known { value: Some(value), revision: Some(revision), trail },
+                        Some(value) => Known { value: Some(value), base: Base { revision: Some(revision), trail } },
                         None => Known::absent(),
                     });
                     return Written::Done(Some(revision));
@@ -318,7 +318,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
     /// Finds out what became of a write whose answer was lost.
     async fn resolve(&self, mark: Mark, base: Base, removal: bool) -> Fate {
         match self.read().await {
-            Ok(now) => base.fate(mark, removal, now.base()),
+            Ok(now) => base.fate(mark, removal, now.base),
             Err(CellError::Unavailable(_)) => Fate::Open,
             Err(_) => Fate::Unclear,
         }

@@ -6,7 +6,7 @@ use crate::{
         error::CellError,
         handle::Cell,
         shelf::decode,
-        trail::{Base, Mark, Trail},
+        trail::{Base, Mark},
     },
     engine::{Entry, Key, Revision, Store, Write, WriteOp},
     time::Clock,
@@ -97,7 +97,7 @@ impl<T: Clone + Default + Send + Sync + 'static> Part for Member<T> {
     }
 
     fn base(&self) -> Base {
-        self.known().map_or(Base { revision: None, trail: Trail::default() }, Known::base)
+        self.known().map_or(Base::of(None), |known| known.base)
     }
 
     fn is_known(&self) -> bool {
@@ -142,11 +142,8 @@ impl<T: Clone + Default + Send + Sync + 'static> Part for Member<T> {
 
     fn written(&mut self, mark: Mark, revision: Revision) {
         let trail = self.base().trail;
-        let known = Known {
-            value: Some(std::mem::take(&mut self.value)),
-            revision: Some(revision),
-            trail: trail.follow(mark, trail.fence),
-        };
+        let base = Base { revision: Some(revision), trail: trail.follow(mark, trail.fence) };
+        let known = Known { value: Some(std::mem::take(&mut self.value)), base };
         self.know(Some(known));
     }
 
