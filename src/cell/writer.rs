@@ -198,8 +198,9 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
                     }
                     let key = self.desk.key.clone();
                     let contended = CellError::Contended { key, attempts: self.attempts, last: base.revision };
-                    // A guess that was out of date is no contention.
-                    if self.expire(&mut batch, contended) && self.fresh {
+                    // A guess that was out of date is no contention, and neither is what happens once to somebody who is alone here.
+                    let chance = !self.fresh || (batch.len() == 1 && self.attempts <= 2);
+                    if self.expire(&mut batch, contended) && !chance {
                         clock.sleep(conflicts.next_delay()).await;
                     }
                 }

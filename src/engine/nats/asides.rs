@@ -80,20 +80,21 @@ pub(super) struct Asides {
 }
 
 impl Asides {
-    /// Waits until a publish to this subject is denied from now on. Has to be called before the publish, and waits for ever
-    /// when it is permitted.
-    pub(super) fn denial(&self, subject: &str) -> impl Future<Output = String> + Send + use<> {
+    /// Counts what was denied so far.
+    pub(super) fn denials(&self) -> u64 {
+        self.said.borrow().denied
+    }
+
+    /// Waits until a publish to this subject is denied, beside the `before` denials that there were when it was sent; for ever when
+    /// it is permitted.
+    pub(super) async fn denial(&self, subject: &str, before: u64) -> String {
         let mut said = self.said.clone();
-        let before = said.borrow_and_update().denied;
-        let subject = subject.to_owned();
-        async move {
-            let said = said.wait_for(|said| said.denials.iter().any(|d| d.number > before && d.subject == subject)).await;
-            let text = said.ok().and_then(|said| said.denials.iter().find(|d| d.subject == subject).map(|d| d.text.clone()));
-            match text {
-                Some(text) => text,
-                // The client is gone, and says nothing any more.
-                None => std::future::pending().await,
-            }
+        let said = said.wait_for(|said| said.denials.iter().any(|d| d.number > before && d.subject == subject)).await;
+        let text = said.ok().and_then(|said| said.denials.iter().find(|d| d.subject == subject).map(|d| d.text.clone()));
+        match text {
+            Some(text) => text,
+            // The client is gone, and says nothing any more.
+            None => std::future::pending().await,
         }
     }
 
@@ -135,7 +136,8 @@ mod tests {
         let ear = Ear::new(&Clock::system());
         let asides = ear.asides();
         ear.hear(violation("Permissions Violation for Publish to \"a\""));
-        let (mut a, mut b) = (pin!(asides.denial("a")), pin!(asides.denial("b")));
+        let before = asides.denials();
+        let (mut a, mut b) = (pin!(asides.denial("a", before)), pin!(asides.denial("b", before)));
         ear.hear(violation("Permissions Violation for Publish to \"b\""));
         assert_eq!(b.as_mut().await, "Permissions Violation for Publish to \"b\"");
         let waited = Clock::system().timeout(Duration::ZERO, &mut a).await;

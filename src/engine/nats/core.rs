@@ -1,11 +1,11 @@
 //! What the parts of one space's store share: the connections, the names, and what was seen of the stream.
 
 use super::{
+    found::Found,
     group::Groups,
     ids::Rings,
     link::Link,
     names::Names,
-    read::Found,
     space::{Keeping, Opened},
 };
 use crate::engine::Capabilities;

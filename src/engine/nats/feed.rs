@@ -4,7 +4,7 @@
 //! heartbeat or a new connection ends the feed, and whoever reads it opens another one where this one ended. The feed does not
 //! know keys.
 
-use super::{core::Core, errors::refused, read::Found};
+use super::{core::Core, errors::refused, found::Found};
 use crate::{
     engine::StoreError,
     time::{Instant, Timestamp, nonce},
@@ -128,7 +128,7 @@ impl Feed {
             // A copy, since the message is a slice of a read buffer that it would keep alive.
             let payload = Bytes::copy_from_slice(&payload);
             let headers = headers.unwrap_or_default();
-            let found = Found { subject: subject.to_string(), sequence: place.sequence, headers, payload, time: place.time };
+            let found = Found::new(subject.to_string(), place.sequence, place.time, &headers, payload);
             return Step::Message(found, place.pending);
         }
     }

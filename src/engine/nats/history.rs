@@ -3,7 +3,7 @@
 //! The server gives one message a request, so writes can come in between, and push the oldest out. A list counts only when its
 //! first message is still there at the end: then everything behind it is there, too. All requests go to the stream's leader.
 
-use super::{core::Core, link::Patience, read::Found};
+use super::{core::Core, found::Found, link::Patience};
 use crate::engine::{Key, StoreError, Version};
 use serde_json::json;
 

@@ -26,6 +26,8 @@ const STAYS: u16 = 7;
 const TICKS: u16 = 4096;
 /// How many bytes of a header one write takes, more or less.
 const LISTED_BYTES: usize = 16;
+/// What is between a ring, whose words have no such character, and a label.
+const LABELLED: &str = " ~";
 /// How many of its bits a writer's number has: eight digits of the header.
 const WRITER_BITS: u32 = 48;
 
@@ -115,17 +117,28 @@ impl Ring {
     }
 
     /// Makes the header: `=ID TICK SINCE[!]`, then ` DELTA:ID[:AGE]` of each write before it, oldest first; `DELTA` is the distance to
-    /// the revision before it.
-    pub(super) fn header(&self) -> String {
+    /// the revision before it. A label follows in the same header, since each header costs the client and the server as much as
+    /// all of this.
+    pub(super) fn header(&self, label: Option<&str>) -> String {
         // In one piece, and without the machinery of formatting: this is on the way of every write.
-        let mut text = String::with_capacity((self.before.len() + 2) * LISTED_BYTES);
-        let Some(own) = self.own else { return text };
+        let room = label.map_or(0, |label| LABELLED.len() + label.len());
+        let mut text = String::with_capacity((self.before.len() + 2) * LISTED_BYTES + room);
+        self.push_to(&mut text);
+        if let Some(label) = label {
+            text.push_str(LABELLED);
+            text.push_str(label);
+        }
+        text
+    }
+
+    fn push_to(&self, text: &mut String) {
+        let Some(own) = self.own else { return };
         text.push('=');
-        own.push_to(&mut text);
+        own.push_to(text);
         text.push(' ');
-        push_digits(&mut text, u64::from(self.tick), 2);
+        push_digits(text, u64::from(self.tick), 2);
         if let Some(since) = self.since {
-            push_digits(&mut text, since, 1);
+            push_digits(text, since, 1);
         }
         if self.from_nothing {
             text.push('!');
@@ -133,26 +146,31 @@ impl Ring {
         let mut at = self.since.unwrap_or(0).saturating_sub(1);
         for listed in &self.before {
             text.push(' ');
-            push_digits(&mut text, listed.revision.saturating_sub(at), 1);
+            push_digits(text, listed.revision.saturating_sub(at), 1);
             at = listed.revision;
             text.push(':');
-            listed.id.push_to(&mut text);
+            listed.id.push_to(text);
             let age = age(self.tick, listed.tick);
             if age > 0 {
                 text.push(':');
-                push_digits(&mut text, u64::from(age), 1);
+                push_digits(text, u64::from(age), 1);
             }
         }
-        text
     }
 
     /// Reads a header; one that cannot be read is a foreign write.
     pub(super) fn parse(text: &str) -> Self {
+        let text = text.split_once(LABELLED).map_or(text, |(ring, _)| ring);
         match text.strip_prefix('=') {
             Some(text) => parse(text).unwrap_or_default(),
             None => parse_chain(text),
         }
     }
+}
+
+/// Returns the label that a header has beside the ring.
+pub(super) fn label(header: &str) -> Option<&str> {
+    header.split_once(LABELLED).map(|(_, label)| label)
 }
 
 /// How many ticks ago something was; nothing that seems to be in the future is old.
@@ -166,32 +184,54 @@ impl WriteId {
         push_digits(text, self.writer, (WRITER_BITS / 6) as usize);
         push_digits(text, self.count, 1);
     }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (writer, count) = text.split_at_checked((WRITER_BITS / 6) as usize)?;
-        Some(Self { writer: read_digits(writer)?, count: read_digits(count)? })
-    }
 }
 
 fn parse(text: &str) -> Option<Ring> {
-    let mut words = text.split(' ');
-    let own = WriteId::parse(words.next()?)?;
-    let place = words.next()?;
-    let (place, from_nothing) = place.strip_suffix('!').map_or((place, false), |place| (place, true));
-    let (tick, since) = place.split_at_checked(2)?;
-    let tick = u16::try_from(read_digits(tick)?).ok()?;
-    let since = if since.is_empty() { None } else { Some(read_digits(since)?) };
+    let mut text = Text(text.as_bytes());
+    let own = text.id()?;
+    text.skip(b' ')?;
+    let tick = u16::try_from(text.digits(2)?).ok()?;
+    let since = text.number();
+    let from_nothing = text.skip(b'!').is_some();
     let mut at = since.unwrap_or(0).saturating_sub(1);
     let mut before = Vec::new();
-    for word in words {
-        let mut parts = word.split(':');
-        at = at.checked_add(read_digits(parts.next()?)?)?;
-        let id = WriteId::parse(parts.next()?)?;
-        let age = parts.next().map_or(Some(0), read_digits)?;
+    while text.skip(b' ').is_some() {
+        at = at.checked_add(text.number()?)?;
+        text.skip(b':')?;
+        let id = text.id()?;
+        let age = if text.skip(b':').is_some() { text.number()? } else { 0 };
         let then = (u64::from(tick) + u64::from(TICKS) - age % u64::from(TICKS)) % u64::from(TICKS);
         before.push(Listed { revision: at, id, tick: u16::try_from(then).ok()? });
     }
-    Some(Ring { own: Some(own), tick, since, from_nothing, before })
+    text.0.is_empty().then_some(Ring { own: Some(own), tick, since, from_nothing, before })
+}
+
+/// What is left to read of a header, byte by byte: this is on the way of every read.
+struct Text<'a>(&'a [u8]);
+
+impl Text<'_> {
+    fn skip(&mut self, byte: u8) -> Option<()> {
+        self.0 = self.0.strip_prefix(&[byte])?;
+        Some(())
+    }
+
+    /// Reads so many digits.
+    fn digits(&mut self, count: usize) -> Option<u64> {
+        let (digits, rest) = self.0.split_at_checked(count)?;
+        let number = digits.iter().try_fold(0, |number, byte| push_digit(number, *byte))?;
+        self.0 = rest;
+        Some(number)
+    }
+
+    /// Reads all digits that come; `None` when there are none, or more than fit, and then they are left.
+    fn number(&mut self) -> Option<u64> {
+        let count = self.0.iter().take_while(|byte| digit(**byte).is_some()).count();
+        if count == 0 { None } else { self.digits(count) }
+    }
+
+    fn id(&mut self) -> Option<WriteId> {
+        Some(WriteId { writer: self.digits((WRITER_BITS / 6) as usize)?, count: self.number()? })
+    }
 }
 
 /// Reads what versions before 0.2 wrote: `ID`, then ` REVISION:ID` of up to eight writes before it, newest first. Nobody who looks
@@ -223,21 +263,19 @@ fn push_digits(text: &mut String, number: u64, least: usize) {
     }
 }
 
-fn read_digits(text: &str) -> Option<u64> {
-    if text.is_empty() || text.len() > 11 {
-        return None;
+fn push_digit(number: u64, byte: u8) -> Option<u64> {
+    Some(number.checked_mul(64)? | u64::from(digit(byte)?))
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
     }
-    text.bytes().try_fold(0_u64, |number, byte| {
-        let digit = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'-' => 62,
-            b'_' => 63,
-            _ => return None,
-        };
-        Some(number.checked_mul(64)? | u64::from(digit))
-    })
 }
 
 /// What this store, which is one writer, last saw of each key, and which of its writes are under way.

@@ -9,7 +9,13 @@ fn id(writer: u64, count: u64) -> WriteId {
 /// Continues a ring for a writer that knows the outcome of all its writes.
 fn follow(ring: &Ring, at: u64, id: WriteId) -> Ring {
     let next = ring.follow(at, id, |_| true, 0);
-    assert_eq!(Ring::parse(&next.header()), next);
+    assert_eq!(Ring::parse(&next.header(None)), next);
+    // Whatever the label is: it may look like a ring, and may have what a ring is parted from it by.
+    for text in ["~", "7~8", "=AAAAAAAAB", "running.w1"] {
+        let header = next.header(Some(text));
+        assert_eq!((Ring::parse(&header), label(&header)), (next.clone(), Some(text)), "{header}");
+    }
+    assert_eq!(label(&next.header(None)), None);
     next
 }
 
@@ -65,7 +71,7 @@ fn a_write_of_long_ago_leaves_the_ring() {
     let first = Ring::default().follow(0, id(1, 1), |_| true, TICKS - 2);
     let soon = first.follow(10, id(2, 1), |_| true, STAYS - 3);
     assert_eq!(soon.find(20, id(1, 1)), Some(10));
-    assert_eq!(Ring::parse(&soon.header()), soon);
+    assert_eq!(Ring::parse(&soon.header(None)), soon);
     let late = soon.follow(20, id(2, 2), |_| true, STAYS - 2);
     assert_eq!(late.find(30, id(1, 1)), None);
     assert!(late.reaches(10) && !late.reaches(9) && !late.reaches(0));
@@ -107,12 +113,12 @@ fn a_header_of_one_writer_is_short_and_grows_with_the_writers_only() {
             // Far into the life of a stream and of its writers.
             let writer = 0xA5A5_0000_0000 + n % writers;
             ring = follow(&ring, 50_000_000 + n * 3, id(writer, 100_000 + n));
-            longest = longest.max(ring.header().len());
+            longest = longest.max(ring.header(None).len());
         }
         longest
     };
     assert_eq!([1, 4, 64].map(measure), [20, 63, 903]);
-    assert_eq!(follow(&Ring::default(), 0, id(1, 1)).header().len(), 15);
+    assert_eq!(follow(&Ring::default(), 0, id(1, 1)).header(None).len(), 15);
 }
 
 #[test]

@@ -7,8 +7,8 @@
 use super::{
     core::Core,
     feed::{Feed, Start, Step},
+    found::Found,
     link::Patience,
-    read::Found,
 };
 use crate::engine::{KeyInfo, Scope, StoreError};
 use futures_util::stream::{self, BoxStream, StreamExt as _};

@@ -14,14 +14,21 @@ use crate::{
     engine::{Rejection, StoreError},
     time::{Backoff, Clock, Instant},
 };
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, connection::State};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, Subject, connection::State};
 use bytes::Bytes;
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::watch;
 
 /// How often a connection that is away is looked at, beside being told.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long an answer takes at most where nothing is the matter: no denial is waited for before, which costs as much as the rest.
+const SOON: Duration = Duration::from_millis(20);
 
 /// How many bytes of the server's limit are left to headers that the engine adds.
 const HEADROOM: usize = 4096;
@@ -95,10 +102,14 @@ impl Link {
 
     /// Waits until there is a connection, at most for one attempt.
     pub(super) async fn connected(&self) -> Result<(), Lapse> {
-        // Which is nearly always so.
-        if self.client.connection_state() == State::Connected {
-            return Ok(());
+        // Which is nearly always so; boxed otherwise, since every request's future would be as large.
+        match self.client.connection_state() {
+            State::Connected => Ok(()),
+            _ => Box::pin(self.connected_again()).await,
         }
+    }
+
+    async fn connected_again(&self) -> Result<(), Lapse> {
         let mut changed = self.connects.clone();
         let until = self.clock.instant() + self.attempt;
         while self.client.connection_state() != State::Connected {
@@ -115,23 +126,33 @@ impl Link {
     /// Asks, and waits for the answer for one attempt.
     pub(super) async fn request(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, Lapse> {
         self.connected().await?;
-        let denial = self.asides.denial(&subject);
+        let (subject, before) = (Subject::from(subject), self.asides.denials());
         let request = Request::new().headers(headers).payload(payload).timeout(None);
+        let mut answer = pin!(self.client.send_request(subject.clone(), request));
+        let answer = match self.clock.timeout(SOON, &mut answer).await {
+            Some(answer) => answer,
+            // Boxed, since every request's future would be as large.
+            None => Box::pin(self.at_length(answer, subject, before)).await?,
+        };
+        answer.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => Lapse::Deaf,
+            RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => Lapse::Refused(error.into()),
+            _ => Lapse::Lost(error.into()),
+        })
+    }
+
+    /// Waits for an answer that takes its time, or for the news that there will be none: the server has denied more than the
+    /// `before` of it that were known when the request was sent.
+    async fn at_length<A: Future>(&self, mut answer: Pin<&mut A>, subject: Subject, before: u64) -> Result<A::Output, Lapse> {
         let answer = async {
             tokio::select! {
                 biased;
-                answer = self.client.send_request(subject, request) => Ok(answer),
-                text = denial => Err(Lapse::Refused(text.into())),
+                answer = &mut answer => Ok(answer),
+                text = self.asides.denial(&subject, before) => Err(Lapse::Refused(text.into())),
             }
         };
-        match self.clock.timeout(self.attempt, answer).await {
-            Some(Ok(Ok(answer))) => Ok(answer),
-            Some(Ok(Err(error))) => Err(match error.kind() {
-                RequestErrorKind::NoResponders => Lapse::Deaf,
-                RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => Lapse::Refused(error.into()),
-                _ => Lapse::Lost(error.into()),
-            }),
-            Some(Err(denied)) => Err(denied),
+        match self.clock.timeout(self.attempt.saturating_sub(SOON), answer).await {
+            Some(answer) => answer,
             // It may have been done: only the answer is denied.
             None => Err(Lapse::Lost(self.asides.deaf().unwrap_or_else(|| "the server did not answer in time".into()).into())),
         }

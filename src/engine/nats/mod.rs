@@ -33,6 +33,7 @@ mod commit;
 mod core;
 mod errors;
 mod feed;
+mod found;
 mod group;
 mod history;
 mod ids;

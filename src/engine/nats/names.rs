@@ -6,9 +6,9 @@ use crate::engine::{Key, MAX_KEY_BYTES, Name, NameError, Scope};
 use async_nats::HeaderName;
 use std::time::Duration;
 
-/// The write id of a message, and the ring of writes before it.
+/// The write id of a message, the ring of writes before it, and the label that was put with the value.
 pub(super) const WRITE: &str = "Anabranch-Write";
-/// The label that was put with a value.
+/// Where earlier versions put the label.
 pub(super) const LABEL: &str = "Anabranch-Label";
 /// The id of a message that a timer sends: the server drops `Nats-Msg-Id` when it fires one.
 pub(super) const MESSAGE: &str = "Anabranch-Id";
@@ -31,11 +31,7 @@ pub(super) const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
 /// The headers of every write, ready made: a name is checked and copied otherwise, each time.
 pub(super) static WRITE_NAME: HeaderName = HeaderName::from_static(WRITE);
 pub(super) static EXPECTED_NAME: HeaderName = HeaderName::from_static(EXPECTED);
-pub(super) static LABEL_NAME: HeaderName = HeaderName::from_static(LABEL);
 pub(super) static TTL_NAME: HeaderName = HeaderName::from_static(TTL);
-/// The headers that are looked for in every message that is read.
-pub(super) static MARKER_REASON_NAME: HeaderName = HeaderName::from_static(MARKER_REASON);
-pub(super) static KV_OPERATION_NAME: HeaderName = HeaderName::from_static(KV_OPERATION);
 
 /// How long a deleted key's tombstone stays, so that watchers that were away see it.
 pub(super) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -55,11 +51,16 @@ pub(super) fn ttl_text(ttl: Duration) -> String {
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     space: String,
+    /// What is on the way of every read and write, ready made: the subjects of all keys, and where the newest message of a subject
+    /// is asked for.
+    below: String,
+    direct: String,
 }
 
 impl Names {
     pub(super) fn new(prefix: &str, space: &Name) -> Self {
-        Self { space: format!("{prefix}{space}") }
+        let space = format!("{prefix}{space}");
+        Self { below: format!("$KV.{space}."), direct: format!("$JS.API.DIRECT.GET.KV_{space}."), space }
     }
 
     /// The space itself, with its prefix: to other clients it is the name of a bucket.
@@ -81,19 +82,23 @@ impl Names {
     /// The subject of a key.
     pub(super) fn key(&self, key: &Key) -> Result<String, NameError> {
         check(key)?;
-        Ok(format!("$KV.{}.{key}", self.space))
+        Ok([self.below.as_str(), key.as_str()].concat())
+    }
+
+    /// Where a replica is asked for the newest message of a subject.
+    pub(super) fn newest(&self, subject: &str) -> String {
+        [self.direct.as_str(), subject].concat()
     }
 
     /// The key of a subject; `None` when it is not one, such as a key that another client wrote with another alphabet.
     pub(super) fn key_of(&self, subject: &str) -> Option<Key> {
-        let key = subject.strip_prefix("$KV.")?.strip_prefix(&*self.space)?.strip_prefix('.')?;
-        Key::new(key).ok()
+        Key::new(subject.strip_prefix(&*self.below)?).ok()
     }
 
     /// The subjects of the keys of a scope.
     pub(super) fn keys(&self, scope: &Scope) -> Result<String, NameError> {
         match scope {
-            Scope::All => Ok(format!("$KV.{}.>", self.space)),
+            Scope::All => Ok(format!("{}>", self.below)),
             Scope::Below(key) => Ok(format!("{}.>", self.key(key)?)),
             Scope::Only(key) => self.key(key),
         }

@@ -7,17 +7,12 @@
 use super::{
     core::Core,
     errors::{Lapse, corrupt, refused},
-    ids::Ring,
+    found::Found,
     link::{Link, Patience},
-    names::{KV_OPERATION_NAME, LABEL_NAME, MARKER_REASON_NAME, WRITE_NAME},
 };
-use crate::{
-    engine::{Entry, Key, Revision, StoreError},
-    time::Timestamp,
-};
+use crate::{engine::StoreError, time::Timestamp};
 use async_nats::{
     HeaderMap, Message,
-    header::IntoHeaderName,
     jetstream::{message::StreamMessage, stream::RawMessage},
 };
 use bytes::Bytes;
@@ -27,59 +22,6 @@ use std::collections::HashMap;
 
 /// The most results that the server gives to one request.
 const PAGE: usize = 1024;
-
-/// Why a stored message is not a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gone {
-    Deleted,
-    Expired,
-}
-
-/// A stored message.
-#[derive(Debug, Clone)]
-pub(super) struct Found {
-    pub(super) subject: String,
-    pub(super) sequence: u64,
-    pub(super) headers: HeaderMap,
-    pub(super) payload: Bytes,
-    pub(super) time: Timestamp,
-}
-
-impl Found {
-    pub(super) fn header(&self, name: impl IntoHeaderName) -> Option<&str> {
-        self.headers.get(name).map(async_nats::HeaderValue::as_str)
-    }
-
-    /// Tells whether it is a tombstone or the server's marker of an expiry.
-    pub(super) fn gone(&self) -> Option<Gone> {
-        match (self.header(MARKER_REASON_NAME.clone()), self.header(KV_OPERATION_NAME.clone())) {
-            (Some("MaxAge"), _) => Some(Gone::Expired),
-            (Some(_), _) | (None, Some("DEL" | "PURGE")) => Some(Gone::Deleted),
-            _ => None,
-        }
-    }
-
-    pub(super) fn ring(&self) -> Ring {
-        self.header(WRITE_NAME.clone()).map(Ring::parse).unwrap_or_default()
-    }
-
-    pub(super) fn label(&self) -> Option<Box<str>> {
-        self.header(LABEL_NAME.clone()).map(Into::into)
-    }
-
-    pub(super) fn revision(&self) -> Revision {
-        Revision::new(self.sequence)
-    }
-
-    /// Makes it an entry, unless it is a tombstone.
-    pub(super) fn into_entry(self, key: Key) -> Option<Entry> {
-        if self.gone().is_some() {
-            return None;
-        }
-        let (revision, label) = (self.revision(), self.label());
-        Some(Entry::new(key, self.payload, revision, label, self.time))
-    }
-}
 
 impl Core {
     /// Reads the newest message of a subject as freshly as that is to be had. With one replica a direct get is as fresh as the
@@ -96,17 +38,17 @@ impl Core {
                 Ok(_) | Err(_) => {}
             }
         }
-        self.last(subject, patience).await
+        // Boxed, since every read's future would be as large.
+        Box::pin(self.last(subject, patience)).await
     }
 
     /// Asks whichever replica answers for the newest message of a subject, once.
     async fn direct(&self, subject: &str) -> Result<Option<Found>, Lapse> {
-        let api = format!("$JS.API.DIRECT.GET.{}.{subject}", self.names.stream());
-        let reply = self.link.request(api, HeaderMap::new(), Bytes::new()).await?;
+        let reply = self.link.request(self.names.newest(subject), HeaderMap::new(), Bytes::new()).await?;
         match reply.status.map(|status| status.as_u16()) {
             Some(404) => Ok(None),
             Some(status) => Err(Lapse::Lost(format!("status {status}").into())),
-            None => match direct(reply) {
+            None => match Found::answered(reply) {
                 Some(found) => Ok(Some(found)),
                 None => Err(Lapse::Lost("an answer without its place".into())),
             },
@@ -233,7 +175,9 @@ impl Core {
                     Some(413) => return Err(Lapse::Refused("too many results".into())),
                     Some(503) => return Err(Lapse::Deaf),
                     Some(status) => return Err(Lapse::Lost(format!("status {status}").into())),
-                    None => found.push(direct(reply).ok_or_else(|| Lapse::Lost("an answer without its place".into()))?),
+                    None => {
+                        found.push(Found::answered(reply).ok_or_else(|| Lapse::Lost("an answer without its place".into()))?);
+                    }
                 }
             }
             Err(Lapse::Lost("the connection was closed".into()))
@@ -260,17 +204,9 @@ pub(super) async fn get(
     let raw: RawMessage = serde_json::from_value(message).map_err(|e| corrupt(subject, e))?;
     let StreamMessage { sequence, headers, payload, .. } =
         raw.try_into().map_err(|e: async_nats::Error| corrupt(subject, e))?;
-    Ok(Some(Found { subject: subject.to_owned(), sequence, headers, payload, time }))
+    Ok(Some(Found::new(subject.to_owned(), sequence, time, &headers, payload)))
 }
 
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
     message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
-}
-
-/// Reads a message that a direct get answered.
-fn direct(reply: Message) -> Option<Found> {
-    let subject = header(&reply, "Nats-Subject")?.to_owned();
-    let sequence = header(&reply, "Nats-Sequence")?.parse().ok()?;
-    let time = header(&reply, "Nats-Time-Stamp").and_then(Timestamp::parse_rfc3339).unwrap_or_default();
-    Some(Found { subject, sequence, headers: reply.headers.unwrap_or_default(), payload: reply.payload, time })
 }

@@ -8,10 +8,11 @@
 use super::{
     errors::{Fault, Lapse, corrupt, refused},
     feed::nanos,
+    found::Found,
     ids::unique_text,
     link::{Link, Patience},
     names::{INCREMENT, MSG_ID, Names, WINDOW},
-    read::{Found, get},
+    read::get,
     space::{self, Shape},
 };
 use crate::{
@@ -86,7 +87,7 @@ impl JetTally {
         // First, so that the server that is asked is the one that is judged.
         let head = self.last(subject, patience).await?;
         match head {
-            Some(head) if head.header(MSG_ID) == Some(id) => value(subject, &head.payload).map(Some),
+            Some(head) if head.id() == Some(id) => value(subject, &head.payload).map(Some),
             // A counter never goes, so nothing was ever added.
             None => Ok(None),
             Some(_) if self.is_remembered(sent) => Ok(None),

@@ -1,8 +1,8 @@
 //! What the newest message of a key says of a write whose acknowledgement was lost. Pure: nothing here reads or waits.
 
 use super::{
+    found::Found,
     ids::{Ring, WriteId},
-    read::Found,
 };
 use crate::engine::Expect;
 

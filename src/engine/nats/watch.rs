@@ -9,7 +9,7 @@ use super::{
     core::Core,
     errors::refused,
     feed::{Feed, Start, Step},
-    read::{Found, Gone},
+    found::{Found, Gone},
     reader::Reader,
 };
 use crate::{

@@ -9,7 +9,7 @@ use super::{
     errors::{Fault, Lapse, refused},
     ids::{Ring, tick},
     link::Patience,
-    names::{EXPECTED_NAME, KV_OPERATION, LABEL_NAME, TOMBSTONE_TTL, TTL_NAME, WRITE_NAME, ttl_text},
+    names::{EXPECTED_NAME, KV_OPERATION, TOMBSTONE_TTL, TTL_NAME, WRITE_NAME, ttl_text},
     space::Keeping,
     verdict::{Attempt, Evidence, Verdict},
 };
@@ -74,7 +74,8 @@ impl Core {
 
     /// Decides how a write goes on: `None` to send it (again) as `attempt` now says.
     async fn settle(&self, attempt: &mut Attempt<'_>, patience: &mut Patience) -> Option<Result<Revision, StoreError>> {
-        match self.judge(attempt, patience).await {
+        // Boxed, since every write's future would be as large.
+        match Box::pin(self.judge(attempt, patience)).await {
             Ok(Verdict::Ours(revision)) => Some(Ok(Revision::new(revision))),
             Ok(Verdict::Free(expected)) => {
                 attempt.expected = Some(expected);
@@ -132,7 +133,8 @@ pub(super) fn first_expectation(expect: Expect) -> Option<u64> {
 /// The headers of a write. Each write says its TTL anew, also over a tombstone.
 pub(super) fn headers(ring: &Ring, expected: Option<u64>, op: &WriteOp, keeping: Keeping) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(WRITE_NAME.clone(), ring.header());
+    let label = if let WriteOp::Put(_, options) = op { options.label.as_deref() } else { None };
+    headers.insert(WRITE_NAME.clone(), ring.header(label));
     if let Some(expected) = expected {
         headers.insert(EXPECTED_NAME.clone(), HeaderValue::from(expected));
     }
@@ -140,9 +142,6 @@ pub(super) fn headers(ring: &Ring, expected: Option<u64>, op: &WriteOp, keeping:
         WriteOp::Put(_, options) => {
             if let Some(ttl) = options.ttl {
                 headers.insert(TTL_NAME.clone(), ttl_text(ttl));
-            }
-            if let Some(label) = &options.label {
-                headers.insert(LABEL_NAME.clone(), &**label);
             }
         }
         WriteOp::Delete => {
