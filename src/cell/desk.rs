@@ -267,7 +267,7 @@ impl<T> Desk<T> {
     /// Notes whether what was known was true.
     pub(super) fn note(&self, true_to_life: bool) {
         let mut inner = self.inner();
-        inner.luck = if true_to_life { inner.luck.saturating_add(1).min(LUCK) } else { (inner.luck - 1).max(-LUCK) };
+        inner.luck = if true_to_life { inner.luck.saturating_add(1).min(LUCK) } else { (inner.luck - 2).max(-LUCK) };
     }
 
     /// Tells how often what was known turned out to be true, lately: positive when mostly, zero where that is not known.

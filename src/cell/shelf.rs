@@ -144,10 +144,11 @@ impl<T: Send + Sync + 'static> Shelf<T> {
         }
     }
 
-    /// Notes whether what was known of a key was true.
+    /// Notes whether what was known of a key was true. What was false weighs twice: a guess that fails takes a round trip more, as one
+    /// that is true takes one less, and a turn of everybody else's besides.
     pub(super) fn note(&self, desk: &Desk<T>, true_to_life: bool) {
         desk.note(true_to_life);
-        let step = if true_to_life { 1 } else { -1 };
+        let step = if true_to_life { 1 } else { -2 };
         let next = (self.luck.load(Ordering::Relaxed) + step).clamp(-LUCK, LUCK);
         self.luck.store(next, Ordering::Relaxed);
     }
