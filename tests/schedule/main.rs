@@ -1,0 +1,7 @@
+//! Schedules and delayed messages: rules and decisions by scenario and property, and both roads on the embedded engine.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod rules;
+mod rules_property;
+mod ticks;
+mod ticks_property;
