@@ -1,7 +1,10 @@
 //! Schedules and delayed messages: rules and decisions by scenario and property, and both roads on the embedded engine.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod place;
+mod roads;
 mod rules;
 mod rules_property;
+mod suite;
 mod ticks;
 mod ticks_property;
