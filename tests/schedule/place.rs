@@ -97,6 +97,29 @@ impl Inbox {
         found
     }
 
+    /// Waits for messages while the server is away and comes back, for a minute at most.
+    #[allow(dead_code, reason = "in memory there is no server")]
+    pub(crate) async fn take_through_outages(&mut self) -> Vec<Message> {
+        let until = self.clock.instant() + seconds(60);
+        loop {
+            let left = until.saturating_duration_since(self.clock.instant());
+            let Some(some) = self.clock.timeout(left, self.pull.next(NonZeroUsize::MIN)).await else {
+                panic!("nothing arrives")
+            };
+            let mut found = Vec::new();
+            for delivery in some.unwrap_or_default() {
+                let message = delivery.message().clone();
+                if delivery.ack().await.is_ok() {
+                    found.push(message);
+                }
+            }
+            if !found.is_empty() {
+                return found;
+            }
+            self.clock.timeout(seconds(1) / 10, std::future::pending::<()>()).await;
+        }
+    }
+
     /// Returns what arrives within a time.
     pub(crate) async fn within(&mut self, time: Duration) -> Vec<Message> {
         let until = self.clock.instant() + time;
