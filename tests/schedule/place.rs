@@ -79,9 +79,9 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Waits for so many messages, for a minute at most.
+    /// Waits for so many messages, for three minutes at most.
     pub(crate) async fn take(&mut self, count: usize) -> Vec<Message> {
-        let until = self.clock.instant() + seconds(60);
+        let until = self.clock.instant() + seconds(180);
         let mut found = Vec::new();
         while found.len() < count {
             let left = until.saturating_duration_since(self.clock.instant());
