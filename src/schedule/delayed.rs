@@ -116,7 +116,7 @@ impl Delayed {
     ///
     /// A call that is dropped may have scheduled it.
     pub async fn at(&self, key: &str, due: Timestamp, message: &Outgoing) -> Result<Placed, ScheduleError> {
-        let at = self.key(key)?;
+        let at = key_of(key)?;
         self.check_due(due)?;
         message.message.check()?;
         let waiting = Waiting { due, token: nonce(), letter: letter(message), leaving: false };
@@ -148,12 +148,9 @@ impl Delayed {
     pub async fn reschedule(&self, key: &str, due: Timestamp) -> Result<Timestamp, ScheduleError> {
         self.check_due(due)?;
         let mut before = None;
-        let done = self.change(key, async |ledger, at, waiting, revision| {
+        let done = self.change(key, |waiting| {
             let was = *before.get_or_insert(waiting.due);
-            if waiting.due == due {
-                return Ok(was);
-            }
-            ledger.put_delayed(at, Expect::At(revision), &Waiting { due, ..waiting }).await.map(|()| was)
+            (was, Act::Put(Waiting { due, ..waiting }))
         });
         done.await?.ok_or_else(|| ScheduleError::NotFound(key.to_owned()))
     }
@@ -164,8 +161,7 @@ impl Delayed {
     ///
     /// As [`at`](Self::at). After a lost answer `false` may also mean that this very call took it back.
     pub async fn cancel(&self, key: &str) -> Result<bool, ScheduleError> {
-        let done = self.change(key, async |ledger, at, _, revision| ledger.delete(at, revision).await);
-        Ok(done.await?.is_some())
+        Ok(self.change(key, |_| ((), Act::Delete)).await?.is_some())
     }
 
     /// Returns when the message of a key is due; `None` when none waits.
@@ -174,7 +170,7 @@ impl Delayed {
     ///
     /// [`ScheduleError::Corrupt`] when something else is stored there, [`ScheduleError::Store`] when it cannot be read.
     pub async fn get(&self, key: &str) -> Result<Option<Timestamp>, ScheduleError> {
-        Ok(self.read(&self.key(key)?).await?.map(|(waiting, _)| waiting.due))
+        Ok(self.read(&key_of(key)?).await?.map(|(waiting, _)| waiting.due))
     }
 
     /// Reads the message of a key; `None` when none waits.
@@ -183,7 +179,7 @@ impl Delayed {
     ///
     /// As [`get`](Self::get).
     pub async fn message(&self, key: &str) -> Result<Option<Outgoing>, ScheduleError> {
-        let found = self.read(&self.key(key)?).await?;
+        let found = self.read(&key_of(key)?).await?;
         Ok(found.map(|(waiting, _)| outgoing(&waiting.letter, |message| message)).transpose()?)
     }
 
@@ -206,11 +202,6 @@ impl Delayed {
         })))
     }
 
-    fn key(&self, key: &str) -> Result<Key, ScheduleError> {
-        check_name(key)?;
-        Ok(Kind::Delayed.key(key)?)
-    }
-
     fn check_due(&self, due: Timestamp) -> Result<(), ScheduleError> {
         let now = self.ledger.clock().now();
         if self.refuses_past && due < now { Err(ScheduleError::Past { due, now }) } else { Ok(()) }
@@ -220,21 +211,27 @@ impl Delayed {
         self.ledger.store().get(key).await?.map(read_delayed).transpose()
     }
 
-    /// Reads, and writes until nobody comes in between; `None` when nothing waits any more.
+    /// Reads, decides and writes until nobody comes in between; `None` when nothing waits any more.
     async fn change<R>(
         &self,
         key: &str,
-        mut write: impl AsyncFnMut(&Ledger, &Key, Waiting, Revision) -> Result<R, StoreError>,
+        mut decide: impl FnMut(Waiting) -> (R, Act) + Send,
     ) -> Result<Option<R>, ScheduleError> {
-        let at = self.key(key)?;
+        let at = key_of(key)?;
         let clock = self.ledger.clock();
         let until = clock.instant() + PATIENCE;
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {
             let found = self.read(&at).await?.filter(|(waiting, _)| !waiting.leaving);
-            let Some((waiting, revision)) = found else { return Ok(None) };
-            match write(&self.ledger, &at, waiting, revision).await {
-                Ok(done) => return Ok(Some(done)),
+            let Some((before, revision)) = found else { return Ok(None) };
+            let (result, act) = decide(before.clone());
+            let written = match act {
+                Act::Put(waiting) if waiting == before => Ok(()),
+                Act::Put(waiting) => self.ledger.put_delayed(&at, Expect::At(revision), &waiting).await,
+                Act::Delete => self.ledger.delete(&at, revision).await,
+            };
+            match written {
+                Ok(()) => return Ok(Some(result)),
                 Err(StoreError::Conflict | StoreError::Unknown(_)) if clock.instant() < until => {
                     clock.sleep(backoff.next_delay()).await;
                 }
@@ -243,4 +240,15 @@ impl Delayed {
             }
         }
     }
+}
+
+/// What is to be done with a message that waits.
+enum Act {
+    Put(Waiting),
+    Delete,
+}
+
+fn key_of(key: &str) -> Result<Key, ScheduleError> {
+    check_name(key)?;
+    Ok(Kind::Delayed.key(key)?)
 }

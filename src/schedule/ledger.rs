@@ -77,7 +77,7 @@ impl Ledger {
         }
         if self.timers {
             commit.timers.push(match record.next {
-                Some(at) => self.arm(key, at),
+                Some(at) => arm(key, at),
                 None => Timer::Cancel { name: key.clone() },
             });
         }
@@ -113,7 +113,7 @@ impl Ledger {
     pub(super) async fn put_delayed(&self, key: &Key, expect: Expect, waiting: &Waiting) -> Result<(), StoreError> {
         let mut commit = Commit::new().put(key.clone(), waiting.encode(), expect, self.label(Some(waiting.due)).options());
         if self.timers {
-            commit.timers.push(self.arm(key, waiting.due));
+            commit.timers.push(arm(key, waiting.due));
         }
         self.store().commit(commit).await.map(drop)
     }
@@ -144,14 +144,14 @@ impl Ledger {
         self.store().delete(key, Expect::At(revision)).await.map(drop)
     }
 
-    fn arm(&self, key: &Key, at: Timestamp) -> Timer {
-        let message = Wake { key: key.clone(), at }.message();
-        Timer::Arm { name: key.clone(), at, send: Outgoing { queue: Wake::queue(), message } }
-    }
-
     fn label(&self, due: Option<Timestamp>) -> Label {
         Label { due, timer: self.timers }
     }
+}
+
+fn arm(key: &Key, at: Timestamp) -> Timer {
+    let message = Wake { key: key.clone(), at }.message();
+    Timer::Arm { name: key.clone(), at, send: Outgoing { queue: Wake::queue(), message } }
 }
 
 /// When somebody has to look at a schedule.

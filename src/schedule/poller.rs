@@ -162,7 +162,9 @@ async fn lead(clerk: &Clerk, leadership: Leadership, stop: &CancellationToken) -
                             Some(clerk.clock.now() + LATER)
                         }
                     };
-                    next.into_iter().for_each(|next| index.set_if_unknown(kind, due.key.clone(), next));
+                    if let Some(next) = next {
+                        index.set_if_unknown(kind, due.key, next);
+                    }
                 }
             }
             () = clerk.clock.sleep(nap) => {}

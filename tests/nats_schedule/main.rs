@@ -37,5 +37,5 @@ async fn shared(road: Road) -> Place {
 }
 
 // As much as the server can do: from 2.12 on timers and commits, one thing at a time before.
-crate::schedule_suite!(native, crate::shared(crate::place::Road::Timers), tokio::test(flavor = "multi_thread"));
-crate::schedule_suite!(index, crate::shared(crate::place::Road::Index), tokio::test(flavor = "multi_thread"));
+crate::schedule_suite!(at_once every_case_holds_on_a_server, crate::shared(crate::place::Road::Timers), tokio::test(flavor = "multi_thread"));
+crate::schedule_suite!(at_once every_case_holds_without_timers_on_a_server, crate::shared(crate::place::Road::Index), tokio::test(flavor = "multi_thread"));

@@ -30,7 +30,7 @@ async fn child() {
     let ahead: i64 = ahead.parse().unwrap();
     let clock = Clock::following_tokio(Timestamp::from_micros(space.clock().now().as_micros() + ahead * 1000));
     let _scheduler = Scheduler::builder(&space).lease(seconds(1)).clock(clock).spawn().await.unwrap();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn start(url: &str, name: &str, ahead: i64, road: &str) -> Child {

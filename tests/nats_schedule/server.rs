@@ -17,7 +17,7 @@ async fn a_server_that_is_killed_fires_late_and_not_twice() {
     let place = Place::new(spaces, Road::Timers);
     let mut inbox = place.inbox().await;
     let schedules = Schedules::new(place.space()).unwrap();
-    let schedulers = [place.scheduler(0).await, place.scheduler(1).await];
+    let team = [place.scheduler(0).await, place.scheduler(1).await];
     let later = place.clock().now() + seconds(5);
     let placed = Delayed::new(place.space()).unwrap().at("k", later, &to_target("later")).await.unwrap();
     assert_eq!(placed, Placed::Scheduled { at: later });
@@ -39,7 +39,7 @@ async fn a_server_that_is_killed_fires_late_and_not_twice() {
     }
     every_second_once(&came);
     assert_eq!(delayed, 1);
-    for scheduler in schedulers {
-        scheduler.drain().await;
+    for worker in team {
+        worker.drain().await;
     }
 }

@@ -33,16 +33,16 @@ async fn sixty_firings(road: Road) {
     let place = memory(road).await;
     let mut inbox = place.inbox().await;
     let schedules = Schedules::new(place.space()).unwrap();
-    let mut schedulers = Vec::new();
+    let mut team = Vec::new();
     for ahead in [25, -25, 0] {
-        schedulers.push(skewed(place.space(), ahead).await);
+        team.push(skewed(place.space(), ahead).await);
     }
     let began = place.clock().now();
     schedules.create(&schedule("@every 1s")).await.unwrap();
     let mut came = inbox.take(20).await;
-    drop(schedulers.remove(0));
+    drop(team.remove(0));
     came.extend(inbox.take(20).await);
-    drop(schedulers.remove(0));
+    drop(team.remove(0));
     came.extend(inbox.take(20).await);
     schedules.pause("s").await.unwrap();
     came.extend(inbox.within(seconds(60)).await);
@@ -65,7 +65,7 @@ async fn a_firing_is_early_by_no_more_than_its_schedulers_clock_is_ahead() {
     let moment = seconds(1) / 2;
     for (road, ahead) in [(Road::Index, 7), (Road::Index, -7), (Road::Timers, 7), (Road::Timers, -7)] {
         let place = memory(road).await;
-        let scheduler = skewed(place.space(), ahead).await;
+        let worker = skewed(place.space(), ahead).await;
         let mut inbox = place.inbox().await;
         // Leads, where there are leaders.
         place.passes(seconds(2)).await;
@@ -82,7 +82,7 @@ async fn a_firing_is_early_by_no_more_than_its_schedulers_clock_is_ahead() {
             let now = place.clock().now();
             assert!(now + early >= at && now <= at + late + moment, "{road:?} {ahead}: {at} came at {now}");
         }
-        scheduler.drain().await;
+        worker.drain().await;
     }
 }
 
@@ -97,13 +97,15 @@ async fn through_faults(road: Road, seed: u64) {
     }
     let mut inbox = base.inbox().await;
     let odds = Odds { unknown: 60, conflict: 60, unavailable: 60, latency: Duration::from_millis(80) };
-    stores.iter().for_each(|store| store.odds(odds));
-    let mut schedulers = Vec::new();
+    for store in &stores {
+        store.odds(odds);
+    }
+    let mut team = Vec::new();
     for space in &spaces {
         // Whoever cannot even begin tries again.
         loop {
-            if let Ok(scheduler) = Scheduler::builder(space).lease(seconds(2)).spawn().await {
-                schedulers.push(scheduler);
+            if let Ok(worker) = Scheduler::builder(space).lease(seconds(2)).spawn().await {
+                team.push(worker);
                 break;
             }
         }
@@ -118,7 +120,9 @@ async fn through_faults(road: Road, seed: u64) {
     assert!(join_all(all).await.iter().all(|placed| matches!(placed, Placed::Scheduled { .. })));
     let mut came = inbox.take(230).await;
     schedules.pause("s").await.unwrap();
-    stores.iter().for_each(|store| store.behave());
+    for store in &stores {
+        store.behave();
+    }
     came.extend(inbox.within(seconds(60)).await);
     let (fired, sent): (Vec<_>, Vec<_>) = came.into_iter().partition(|m| m.headers.get("Schedule-Name").is_some());
     every_second_once(&fired);
@@ -140,14 +144,14 @@ async fn what_was_decided_and_not_sent_is_sent_by_the_next_leader() {
     let place = memory(Road::Bare).await;
     let mut inbox = place.inbox().await;
     let (dying, store) = breakable(place.space(), 1);
-    let scheduler = Scheduler::builder(&dying).lease(seconds(1)).spawn().await.unwrap();
+    let worker = Scheduler::builder(&dying).lease(seconds(1)).spawn().await.unwrap();
     // It never gets past a message that it sends.
     store.plan(|call| (call.op == anabranch::testing::faulty::Op::Commit).then_some(Fault::Hang));
     let schedules = Schedules::new(place.space()).unwrap();
     schedules.create(&schedule("@every 1s")).await.unwrap();
     let _ = Delayed::new(place.space()).unwrap().after("k", seconds(1), &to_target("later")).await.unwrap();
     place.passes(seconds(5)).await;
-    drop(scheduler);
+    drop(worker);
     let heir = place.scheduler(1).await;
     let mut came = inbox.take(10).await;
     schedules.pause("s").await.unwrap();
@@ -166,13 +170,13 @@ async fn a_drain_ends_although_the_store_never_answers() {
         let place = memory(road).await;
         let mut inbox = place.inbox().await;
         let (space, store) = breakable(place.space(), 1);
-        let scheduler = Scheduler::builder(&space).lease(seconds(2)).drain_timeout(seconds(3)).spawn().await.unwrap();
+        let worker = Scheduler::builder(&space).lease(seconds(2)).drain_timeout(seconds(3)).spawn().await.unwrap();
         Schedules::new(place.space()).unwrap().create(&schedule("@every 1s")).await.unwrap();
         inbox.take(2).await;
         store.hold();
         place.passes(seconds(2)).await;
         let began = place.clock().instant();
-        place.clock().timeout(seconds(30), scheduler.drain()).await.expect("a drain ends");
+        place.clock().timeout(seconds(30), worker.drain()).await.expect("a drain ends");
         assert!(place.clock().instant() - began <= seconds(4));
     }
 }
@@ -185,12 +189,12 @@ async fn what_was_scheduled_without_timers_gets_them_from_the_first_scheduler_th
     let old = place.space().clone().with_store(LesserStore::without_commits(place.space()));
     Schedules::new(&old).unwrap().create(&schedule("@every 1s")).await.unwrap();
     let _ = Delayed::new(&old).unwrap().after("k", seconds(2), &to_target("later")).await.unwrap();
-    let scheduler = place.scheduler(0).await;
+    let worker = place.scheduler(0).await;
     let came = inbox.take(6).await;
     assert_eq!(came.iter().filter(|message| message.payload == "later").count(), 1);
     let fired: Vec<_> = came.into_iter().filter(|message| message.payload == "tick").collect();
     every_second_once(&fired);
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 async fn put_foreign(place: &Place, key: &str) {
@@ -223,11 +227,11 @@ async fn foreign_bytes_are_an_error_and_stay_as_they_are_and_others_go_on() {
         for error in refused {
             assert!(matches!(error, Some(ScheduleError::Corrupt { .. })), "{error:?}");
         }
-        let scheduler = place.scheduler(0).await;
+        let worker = place.scheduler(0).await;
         schedules.create(&mine).await.unwrap();
         every_second_once(&inbox.take(3).await);
         // Its record is spoiled while it is scheduled: that is told, and nothing is overwritten.
-        let mut events = scheduler.events();
+        let mut events = worker.events();
         put_foreign(&place, "schedule.s").await;
         let failed = async {
             loop {
@@ -243,7 +247,7 @@ async fn foreign_bytes_are_an_error_and_stay_as_they_are_and_others_go_on() {
         assert_eq!(ids(&inbox.within(seconds(5)).await), [""; 0]);
         let entry = place.space().store().get(&Key::new("schedule.s").unwrap()).await.unwrap().unwrap();
         assert_eq!(entry.value, "what is this?");
-        scheduler.drain().await;
+        worker.drain().await;
     }
 }
 

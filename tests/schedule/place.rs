@@ -150,8 +150,7 @@ pub(crate) fn every_second_once(messages: &[Message]) -> Timestamp {
         *times.entry(time).or_insert(0) += 1;
     }
     let (first, last) = (*times.keys().next().unwrap(), *times.keys().next_back().unwrap());
-    let wanted: BTreeMap<_, _> =
-        (0..).map(|n| first + seconds(n)).take_while(|time| *time <= last).map(|time| (time, 1)).collect();
+    let wanted: BTreeMap<_, _> = (0..=last.since(first).as_secs()).map(|n| (first + seconds(n), 1)).collect();
     assert_eq!(times, wanted);
     first
 }

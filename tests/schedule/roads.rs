@@ -13,6 +13,6 @@ pub(crate) async fn memory(road: Road) -> Place {
     Place::new(vec![space.clone(), space.clone(), space], road)
 }
 
-crate::schedule_suite!(timers, crate::roads::memory(crate::place::Road::Timers), tokio::test(start_paused = true));
-crate::schedule_suite!(index, crate::roads::memory(crate::place::Road::Index), tokio::test(start_paused = true));
-crate::schedule_suite!(bare, crate::roads::memory(crate::place::Road::Bare), tokio::test(start_paused = true));
+crate::schedule_suite!(each timers, crate::roads::memory(crate::place::Road::Timers), tokio::test(start_paused = true));
+crate::schedule_suite!(each index, crate::roads::memory(crate::place::Road::Index), tokio::test(start_paused = true));
+crate::schedule_suite!(each bare, crate::roads::memory(crate::place::Road::Bare), tokio::test(start_paused = true));

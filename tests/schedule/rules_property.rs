@@ -72,8 +72,8 @@ proptest! {
         from in days(),
         pattern in patterns(),
     ) {
-        let (minutes, start) = (2 * 1440, Timestamp::from_micros(from * MINUTE));
-        let end = start + Duration::from_secs(minutes as u64 * 60 - 60);
+        let (minutes, start) = (2 * 1440_i64, Timestamp::from_micros(from * MINUTE));
+        let end = start + Duration::from_secs(minutes.unsigned_abs() * 60 - 60);
         let rule = Rule::cron(&pattern).unwrap().in_zone(zone).unwrap();
         let zone = jiff::tz::TimeZoneDatabase::bundled().get(zone).unwrap();
         let wanted = looked_at(&Cron::from_str(&pattern).unwrap(), &zone, from, minutes);

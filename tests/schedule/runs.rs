@@ -49,7 +49,7 @@ async fn a_schedule_starts_a_run_for_each_firing_under_its_id() {
     let runs = runtime.host(topology(), Duration::ZERO).unwrap();
     let queue = space.queue("reports", QueueOptions::default()).await.unwrap();
     let schedules = Schedules::new(space).unwrap();
-    let scheduler = place.scheduler(0).await;
+    let worker = place.scheduler(0).await;
 
     // This is all that it takes.
     schedules.create(&every_second(20)).await.unwrap();
@@ -62,7 +62,7 @@ async fn a_schedule_starts_a_run_for_each_firing_under_its_id() {
     let wanted = [1, 2, 3, 4].map(|n| (format!("report@2026-11-25T12:00:0{n}Z"), RunStatus::Completed));
     assert_eq!(found, wanted);
     assert_eq!(runs.get(&found[0].0).await.unwrap().outcome().await.unwrap(), 41);
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,7 @@ async fn a_run_that_goes_on_keeps_the_next_firing_away_without_saying_anything()
     let runs = runtime.host(topology(), Duration::from_millis(3500)).unwrap();
     let queue = space.queue("reports", QueueOptions::default()).await.unwrap();
     let running = Arc::new(runs.clone());
-    let scheduler = Scheduler::builder(space).running("reports", running).spawn().await.unwrap();
+    let worker = Scheduler::builder(space).running("reports", running).spawn().await.unwrap();
     let schedules = Schedules::new(space).unwrap();
     schedules.create(&every_second(1).overlap(Overlap::Skip)).await.unwrap();
     let _supervisor = runs.supervise(queue).run_id(firing_id).spawn().await.unwrap();
@@ -81,7 +81,7 @@ async fn a_run_that_goes_on_keeps_the_next_firing_away_without_saying_anything()
     // The first is done at 12:00:04.5, the second at 12:00:08.5.
     let ids: Vec<_> = all(&runs).await.into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids, [1, 5, 9].map(|n| format!("report@2026-11-25T12:00:0{n}Z")));
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +92,7 @@ async fn a_run_is_cancelled_when_the_next_firing_comes() {
     let runs = runtime.host(topology(), Duration::from_secs(3600)).unwrap();
     let queue = space.queue("reports", QueueOptions::default()).await.unwrap();
     let running = Arc::new(runs.clone());
-    let scheduler = Scheduler::builder(space).running("reports", running).spawn().await.unwrap();
+    let worker = Scheduler::builder(space).running("reports", running).spawn().await.unwrap();
     let schedules = Schedules::new(space).unwrap();
     let all_of_them = Missed::All(NonZeroU32::MIN);
     schedules.create(&every_second(1).overlap(Overlap::Cancel).missed(all_of_them)).await.unwrap();
@@ -100,5 +100,5 @@ async fn a_run_is_cancelled_when_the_next_firing_comes() {
     place.passes(Duration::from_millis(3300)).await;
     let found: Vec<_> = all(&runs).await.into_iter().map(|(_, status)| status).collect();
     assert_eq!(found, [RunStatus::Cancelled, RunStatus::Cancelled, RunStatus::Running]);
-    scheduler.drain().await;
+    worker.drain().await;
 }

@@ -20,47 +20,61 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// Runs each case on a road of a place.
+/// Runs the cases on a road: `each` as a test of its own, or all `at_once` as one test, where time is real and they mostly wait.
 #[macro_export]
 macro_rules! schedule_suite {
-    ($road:ident, $place:expr, $test:meta) => {
+    ($how:ident $road:ident, $place:expr, $test:meta) => {
+        $crate::schedule_suite!(@$how $road, $place, $test;
+            a_schedule_fires_at_its_times_under_the_names_of_its_firings
+            the_same_schedule_again_changes_nothing_and_another_one_is_refused_or_replaces_it
+            a_paused_schedule_is_silent_and_goes_on_from_when_it_is_resumed
+            a_deleted_schedule_is_silent_and_its_name_is_free
+            firings_that_were_missed_are_made_up_for_as_the_schedule_says
+            a_schedule_is_triggered_by_hand_also_while_it_is_paused
+            a_firing_is_skipped_until_the_one_before_is_reported_to_have_ended
+            a_firing_waits_until_the_one_before_has_ended
+            the_firing_before_is_cancelled_by_who_can_and_by_nobody_else
+            a_delayed_message_is_sent_once_at_its_time
+            a_key_that_is_taken_changes_nothing
+            a_delayed_message_is_taken_back_or_sent_at_another_time
+            a_time_that_is_over_is_sent_at_once_or_refused
+            what_is_due_at_once_is_sent_once_each_and_nothing_else
+            whoever_is_killed_is_replaced_and_nothing_fires_twice
+            sixty_missed_firings_are_made_up_for_once_while_schedulers_die
+            a_drain_ends_although_whoever_is_asked_panics_or_never_answers
+        );
+    };
+    (@each $road:ident, $place:expr, $test:meta; $($case:ident)+) => {
         mod $road {
-            $crate::schedule_suite!(@cases $place, $test;
-                a_schedule_fires_at_its_times_under_the_names_of_its_firings
-                the_same_schedule_again_changes_nothing_and_another_one_is_refused_or_replaces_it
-                a_paused_schedule_is_silent_and_goes_on_from_when_it_is_resumed
-                a_deleted_schedule_is_silent_and_its_name_is_free
-                firings_that_were_missed_are_made_up_for_as_the_schedule_says
-                a_schedule_is_triggered_by_hand_also_while_it_is_paused
-                a_firing_is_skipped_until_the_one_before_is_reported_to_have_ended
-                a_firing_waits_until_the_one_before_has_ended
-                the_firing_before_is_cancelled_by_who_can_and_by_nobody_else
-                a_delayed_message_is_sent_once_at_its_time
-                a_key_that_is_taken_changes_nothing
-                a_delayed_message_is_taken_back_or_sent_at_another_time
-                a_time_that_is_over_is_sent_at_once_or_refused
-                what_is_due_at_once_is_sent_once_each_and_nothing_else
-                whoever_is_killed_is_replaced_and_nothing_fires_twice
-                sixty_missed_firings_are_made_up_for_once_while_schedulers_die
-                a_drain_ends_although_whoever_is_asked_panics_or_never_answers
-            );
+            $(
+                #[$test]
+                async fn $case() {
+                    $crate::suite::$case(&$place.await).await;
+                }
+            )+
         }
     };
-    (@cases $place:expr, $test:meta; $($case:ident)+) => {
-        $(
-            #[$test]
-            async fn $case() {
-                $crate::suite::$case(&$place.await).await;
+    (@at_once $road:ident, $place:expr, $test:meta; $($case:ident)+) => {
+        #[$test]
+        async fn $road() {
+            let tasks = tokio_util::task::TaskTracker::new();
+            let cases = [$((stringify!($case), tasks.spawn(async { $crate::suite::$case(&$place.await).await }))),+];
+            let mut failed = Vec::new();
+            for (case, task) in cases {
+                if task.await.is_err() {
+                    failed.push(case);
+                }
             }
-        )+
+            assert!(failed.is_empty(), "{failed:?}");
+        }
     };
 }
 
 pub async fn a_schedule_fires_at_its_times_under_the_names_of_its_firings(place: &Place) {
     let mut inbox = place.inbox().await;
     let schedules = Schedules::new(place.space()).unwrap();
-    let scheduler = place.scheduler(0).await;
-    let mut events = scheduler.events();
+    let worker = place.scheduler(0).await;
+    let mut events = worker.events();
     let created = place.clock().now();
     assert_eq!(schedules.create(&schedule("@every 1s")).await.unwrap(), Change::Created);
     let came = inbox.take(3).await;
@@ -77,7 +91,7 @@ pub async fn a_schedule_fires_at_its_times_under_the_names_of_its_firings(place:
     assert_eq!(place.clock().timeout(seconds(30), fired).await.unwrap(), ("s".to_owned(), first));
     let status = schedules.get("s").await.unwrap().unwrap();
     assert!(status.fired >= 3 && status.last >= Some(first + seconds(2)) && status.next > status.last, "{status:?}");
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 pub async fn the_same_schedule_again_changes_nothing_and_another_one_is_refused_or_replaces_it(place: &Place) {
@@ -90,7 +104,7 @@ pub async fn the_same_schedule_again_changes_nothing_and_another_one_is_refused_
     assert_eq!(schedules.put(&yearly).await.unwrap(), Change::Unchanged);
     assert!(matches!(schedules.create(&secondly).await, Err(ScheduleError::Exists(name)) if name == "s"));
     assert_eq!(schedules.get("s").await.unwrap(), before);
-    let scheduler = place.scheduler(1).await;
+    let worker = place.scheduler(1).await;
     assert_eq!(schedules.put(&secondly).await.unwrap(), Change::Updated);
     every_second_once(&inbox.take(2).await);
     // Another message, by the rule that it has: no firing is lost or comes twice.
@@ -101,13 +115,13 @@ pub async fn the_same_schedule_again_changes_nothing_and_another_one_is_refused_
     assert_eq!(rest.last().unwrap().payload, "tock");
     let listed: Vec<_> = schedules.list().await.unwrap().into_iter().map(|s| s.schedule.name().to_owned()).collect();
     assert_eq!(listed, ["s"]);
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 pub async fn a_paused_schedule_is_silent_and_goes_on_from_when_it_is_resumed(place: &Place) {
     let mut inbox = place.inbox().await;
     let schedules = Schedules::new(place.space()).unwrap();
-    let scheduler = place.scheduler(0).await;
+    let worker = place.scheduler(0).await;
     let all = Missed::All(NonZeroU32::new(1000).unwrap());
     schedules.create(&schedule("@every 1s").missed(all)).await.unwrap();
     inbox.take(1).await;
@@ -122,13 +136,13 @@ pub async fn a_paused_schedule_is_silent_and_goes_on_from_when_it_is_resumed(pla
     let first = every_second_once(&inbox.take(2).await);
     assert!(first > resumed, "{first} was due while it was paused, until {resumed}");
     assert!(matches!(schedules.pause("nobody").await, Err(ScheduleError::NotFound(_))));
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 pub async fn a_deleted_schedule_is_silent_and_its_name_is_free(place: &Place) {
     let mut inbox = place.inbox().await;
     let schedules = Schedules::new(place.space()).unwrap();
-    let scheduler = place.scheduler(0).await;
+    let worker = place.scheduler(0).await;
     schedules.create(&schedule("@every 1s")).await.unwrap();
     inbox.take(1).await;
     assert!(schedules.delete("s").await.unwrap() && !schedules.delete("s").await.unwrap());
@@ -137,7 +151,7 @@ pub async fn a_deleted_schedule_is_silent_and_its_name_is_free(place: &Place) {
     assert_eq!(schedules.get("s").await.unwrap(), None);
     assert_eq!(schedules.create(&schedule("@every 2s")).await.unwrap(), Change::Created);
     inbox.take(1).await;
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 /// D27: not only the last one, and also what was due before the first deployment.
@@ -162,7 +176,7 @@ pub async fn firings_that_were_missed_are_made_up_for_as_the_schedule_says(place
     ] {
         schedules.create(&daily(name, missed)).await.unwrap();
     }
-    let scheduler = place.scheduler(0).await;
+    let worker = place.scheduler(0).await;
     let mut came = ids(&inbox.take(9).await);
     came.extend(ids(&inbox.within(seconds(2)).await));
     came.sort();
@@ -171,9 +185,10 @@ pub async fn firings_that_were_missed_are_made_up_for_as_the_schedule_says(place
     wanted.extend([at("last", 0), at("three", 2), at("three", 1), at("three", 0)]);
     wanted.sort();
     assert_eq!(came, wanted);
-    let lost = async |name: &str| schedules.get(name).await.unwrap().unwrap().missed;
-    assert_eq!((lost("skip").await, lost("last").await, lost("all").await, lost("three").await), (5, 4, 0, 2));
-    scheduler.drain().await;
+    for (name, lost) in [("skip", 5), ("last", 4), ("all", 0), ("three", 2)] {
+        assert_eq!(schedules.get(name).await.unwrap().unwrap().missed, lost, "{name}");
+    }
+    worker.drain().await;
 }
 
 pub async fn a_schedule_is_triggered_by_hand_also_while_it_is_paused(place: &Place) {
@@ -190,8 +205,8 @@ pub async fn a_schedule_is_triggered_by_hand_also_while_it_is_paused(place: &Pla
 }
 
 /// Waits until a scheduler tells of what is looked for.
-async fn heard<T>(place: &Place, scheduler: &Scheduler, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
-    let mut events = scheduler.events();
+async fn heard<T>(place: &Place, worker: &Scheduler, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+    let mut events = worker.events();
     let hear = async {
         loop {
             if let Some(found) = wanted(events.next().await.unwrap()) {
@@ -205,10 +220,10 @@ async fn heard<T>(place: &Place, scheduler: &Scheduler, mut wanted: impl FnMut(E
 pub async fn a_firing_is_skipped_until_the_one_before_is_reported_to_have_ended(place: &Place) {
     let mut inbox = place.inbox().await;
     let schedules = Schedules::new(place.space()).unwrap();
-    let scheduler = place.scheduler(0).await;
+    let worker = place.scheduler(0).await;
     schedules.create(&schedule("@every 1s").overlap(Overlap::Skip)).await.unwrap();
     let first = inbox.take(1).await;
-    let skipped = heard(place, &scheduler, |event| if let Event::Skipped { at, .. } = event { Some(at) } else { None }).await;
+    let skipped = heard(place, &worker, |event| if let Event::Skipped { at, .. } = event { Some(at) } else { None }).await;
     assert!(inbox.within(seconds(2)).await.is_empty());
     assert!(!schedules.finished("s@never").await.unwrap(), "another one is not waited for");
     assert!(schedules.finished(first[0].id.as_ref().unwrap()).await.unwrap());
@@ -216,7 +231,7 @@ pub async fn a_firing_is_skipped_until_the_one_before_is_reported_to_have_ended(
     let second = inbox.take(1).await;
     assert!(second[0].id.as_ref().unwrap() > &format!("s@{skipped}"));
     assert!(schedules.get("s").await.unwrap().unwrap().skipped >= 2);
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 /// Knows what a test tells it.
@@ -244,10 +259,10 @@ pub async fn a_firing_waits_until_the_one_before_has_ended(place: &Place) {
     let told = Arc::new(Told::default());
     let running = Arc::<Told>::clone(&told);
     let builder = Scheduler::builder(place.space()).lease(seconds(1)).running("target", running);
-    let scheduler = builder.spawn().await.unwrap();
+    let worker = builder.spawn().await.unwrap();
     schedules.create(&schedule("@every 1s").overlap(Overlap::Queue)).await.unwrap();
     let first = ids(&inbox.take(1).await).remove(0);
-    let queued = heard(place, &scheduler, |event| if let Event::Queued { at, .. } = event { Some(at) } else { None }).await;
+    let queued = heard(place, &worker, |event| if let Event::Queued { at, .. } = event { Some(at) } else { None }).await;
     assert!(inbox.within(seconds(2)).await.is_empty());
     let status = schedules.get("s").await.unwrap().unwrap();
     assert_eq!((status.queued, status.running.map(|firing| firing.id)), (Some(queued), Some(first.clone())));
@@ -266,7 +281,7 @@ pub async fn a_firing_waits_until_the_one_before_has_ended(place: &Place) {
     let second = place.clock().timeout(seconds(60), second).await.unwrap();
     assert!(schedules.finished(&format!("s@{queued}")).await.unwrap());
     assert_eq!(ids(&inbox.take(1).await), [format!("s@{second}")]);
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 pub async fn the_firing_before_is_cancelled_by_who_can_and_by_nobody_else(place: &Place) {
@@ -281,13 +296,13 @@ pub async fn the_firing_before_is_cancelled_by_who_can_and_by_nobody_else(place:
     nobody.drain().await;
     let told = Arc::new(Told::default());
     let running = Arc::<Told>::clone(&told);
-    let scheduler = Scheduler::builder(place.space()).lease(seconds(1)).running("target", running).spawn().await.unwrap();
+    let worker = Scheduler::builder(place.space()).lease(seconds(1)).running("target", running).spawn().await.unwrap();
     let second = ids(&inbox.take(1).await).remove(0);
     assert!(told.cancelled.lock().unwrap().contains(&first));
     let third = ids(&inbox.take(1).await).remove(0);
     assert!(told.cancelled.lock().unwrap().contains(&second));
     assert!(first < second && second < third);
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 pub async fn a_delayed_message_is_sent_once_at_its_time(place: &Place) {
@@ -324,7 +339,7 @@ pub async fn a_key_that_is_taken_changes_nothing(place: &Place) {
     for delay in [0, 1, 100] {
         assert_eq!(delayed.after("k", seconds(delay), &to_target("second")).await.unwrap(), Placed::Already { at });
     }
-    let scheduler = place.scheduler(0).await;
+    let worker = place.scheduler(0).await;
     let came = inbox.take(1).await;
     assert!(came[0].payload == "first" && place.clock().now() >= at);
     // Sent, so the key is free again, and what is sent next is another message.
@@ -332,13 +347,13 @@ pub async fn a_key_that_is_taken_changes_nothing(place: &Place) {
     place.clock().timeout(seconds(30), gone).await.unwrap();
     assert!(matches!(delayed.after("k", seconds(0), &to_target("third")).await.unwrap(), Placed::Scheduled { .. }));
     assert_eq!(inbox.take(1).await[0].payload, "third");
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 pub async fn a_delayed_message_is_taken_back_or_sent_at_another_time(place: &Place) {
     let mut inbox = place.inbox().await;
     let delayed = Delayed::new(place.space()).unwrap();
-    let scheduler = place.scheduler(0).await;
+    let worker = place.scheduler(0).await;
     let soon = place.clock().now() + seconds(2);
     for key in ["back", "later", "sooner", "a.b \u{fc}"] {
         let due = if key == "sooner" { soon + seconds(1000) } else { soon };
@@ -356,13 +371,13 @@ pub async fn a_delayed_message_is_taken_back_or_sent_at_another_time(place: &Pla
     let came: Vec<_> = came.iter().map(|message| String::from_utf8_lossy(&message.payload).into_owned()).collect();
     assert_eq!(came, ["a.b \u{fc}", "sooner", "later"]);
     assert_eq!(ids(&inbox.within(seconds(2)).await), [""; 0]);
-    scheduler.drain().await;
+    worker.drain().await;
 }
 
 pub async fn a_time_that_is_over_is_sent_at_once_or_refused(place: &Place) {
     let mut inbox = place.inbox().await;
     let delayed = Delayed::new(place.space()).unwrap();
-    let scheduler = place.scheduler(0).await;
+    let worker = place.scheduler(0).await;
     let past = Timestamp::from_micros(place.clock().now().as_micros() - 3_600_000_000);
     assert_eq!(delayed.at("k", past, &to_target("old")).await.unwrap(), Placed::Scheduled { at: past });
     assert_eq!(inbox.take(1).await[0].payload, "old");
@@ -373,7 +388,18 @@ pub async fn a_time_that_is_over_is_sent_at_once_or_refused(place: &Place) {
     assert_eq!(strict.at("l", future, &to_target("new")).await.unwrap(), Placed::Scheduled { at: future });
     assert!(matches!(strict.reschedule("l", past).await, Err(ScheduleError::Past { .. })));
     assert_eq!(strict.get("l").await.unwrap(), Some(future));
-    scheduler.drain().await;
+    worker.drain().await;
+}
+
+/// Schedules messages that are numbered, all at the same moment.
+async fn place_all(delayed: &Delayed, due: Timestamp, numbers: std::ops::Range<usize>) {
+    let mut all = Vec::new();
+    for n in numbers {
+        all.push(async move { delayed.at(&format!("k{n}"), due, &to_target(&n.to_string())).await });
+    }
+    for placed in try_join_all(all).await.unwrap() {
+        assert_eq!(placed, Placed::Scheduled { at: due });
+    }
 }
 
 /// D23: more is due at once than is done at once; all of it is sent, and what is added meanwhile too, and what is not due stays.
@@ -382,47 +408,38 @@ pub async fn what_is_due_at_once_is_sent_once_each_and_nothing_else(place: &Plac
     let mut inbox = place.inbox().await;
     let delayed = Delayed::new(place.space()).unwrap();
     let due = place.clock().now() + seconds(5);
-    let place_all = async |range: std::ops::Range<usize>| {
-        let all = range.map(|n| {
-            let delayed = &delayed;
-            async move { delayed.at(&format!("k{n}"), due, &to_target(&n.to_string())).await }
-        });
-        for placed in try_join_all(all).await.unwrap() {
-            assert_eq!(placed, Placed::Scheduled { at: due });
-        }
-    };
-    place_all(0..DUE - 100).await;
+    place_all(&delayed, due, 0..DUE - 100).await;
     let later = due + seconds(100_000);
     assert_eq!(delayed.at("later", later, &to_target("later")).await.unwrap(), Placed::Scheduled { at: later });
-    let schedulers = [place.scheduler(0).await, place.scheduler(1).await, place.scheduler(2).await];
+    let team = [place.scheduler(0).await, place.scheduler(1).await, place.scheduler(2).await];
     place.clock().sleep_until(due).await;
-    place_all(DUE - 100..DUE).await;
+    place_all(&delayed, due, DUE - 100..DUE).await;
     let came = inbox.take(DUE).await;
     let came: BTreeSet<usize> = came.iter().map(|m| std::str::from_utf8(&m.payload).unwrap().parse().unwrap()).collect();
     assert_eq!(came.len(), DUE, "each once");
     assert_eq!(ids(&inbox.within(seconds(2)).await), [""; 0]);
     let left: Vec<Pending> = delayed.list().await.unwrap().try_collect().await.unwrap();
     assert_eq!(left.iter().map(|pending| pending.key.as_str()).collect::<Vec<_>>(), ["later"]);
-    for scheduler in schedulers {
-        scheduler.drain().await;
+    for worker in team {
+        worker.drain().await;
     }
 }
 
 pub async fn whoever_is_killed_is_replaced_and_nothing_fires_twice(place: &Place) {
     let mut inbox = place.inbox().await;
     let schedules = Schedules::new(place.space()).unwrap();
-    let mut schedulers = vec![place.scheduler(0).await, place.scheduler(1).await, place.scheduler(2).await];
+    let mut team = vec![place.scheduler(0).await, place.scheduler(1).await, place.scheduler(2).await];
     schedules.create(&schedule("@every 1s")).await.unwrap();
     let mut came = inbox.take(2).await;
-    drop(schedulers.remove(0));
+    drop(team.remove(0));
     came.extend(inbox.take(3).await);
-    drop(schedulers.remove(0));
+    drop(team.remove(0));
     came.extend(inbox.take(5).await);
     schedules.pause("s").await.unwrap();
     came.extend(inbox.within(seconds(2)).await);
     every_second_once(&came);
-    for scheduler in schedulers {
-        scheduler.drain().await;
+    for worker in team {
+        worker.drain().await;
     }
 }
 
@@ -430,7 +447,7 @@ pub async fn whoever_is_killed_is_replaced_and_nothing_fires_twice(place: &Place
 pub async fn sixty_missed_firings_are_made_up_for_once_while_schedulers_die(place: &Place) {
     let mut inbox = place.inbox().await;
     let schedules = Schedules::new(place.space()).unwrap();
-    let mut schedulers = vec![place.scheduler(0).await, place.scheduler(1).await, place.scheduler(2).await];
+    let mut team = vec![place.scheduler(0).await, place.scheduler(1).await, place.scheduler(2).await];
     let now = place.clock().now().as_micros();
     // Each hour, the last one half an hour ago, so that none comes meanwhile.
     let (hour, half) = (3_600_000_000, 1_800_000_000);
@@ -439,16 +456,16 @@ pub async fn sixty_missed_firings_are_made_up_for_once_while_schedulers_die(plac
     let all = Missed::All(NonZeroU32::new(100).unwrap());
     schedules.create(&Schedule::new("s", rule, to_target("tick")).missed(all).since(since)).await.unwrap();
     let mut came = inbox.take(1).await;
-    drop(schedulers.remove(0));
+    drop(team.remove(0));
     came.extend(inbox.take(20).await);
-    drop(schedulers.remove(0));
+    drop(team.remove(0));
     came.extend(inbox.take(39).await);
     came.extend(inbox.within(seconds(3)).await);
     let wanted: BTreeSet<_> = (0..60).map(|n| format!("s@{}", Timestamp::from_micros(now - half - n * hour))).collect();
     assert_eq!(came.len(), 60);
     assert_eq!(ids(&came).into_iter().collect::<BTreeSet<_>>(), wanted);
-    for scheduler in schedulers {
-        scheduler.drain().await;
+    for worker in team {
+        worker.drain().await;
     }
 }
 
@@ -478,14 +495,13 @@ pub async fn a_drain_ends_although_whoever_is_asked_panics_or_never_answers(plac
     let quiet = Schedule::new("other", "@every 1s".parse().unwrap(), to_target("other"));
     for hangs in [false, true] {
         let builder = Scheduler::builder(place.space()).lease(seconds(1)).drain_timeout(seconds(2));
-        let scheduler = builder.running("target", Arc::new(Bad { hangs })).spawn().await.unwrap();
+        let worker = builder.running("target", Arc::new(Bad { hangs })).spawn().await.unwrap();
         schedules.put(&quiet).await.unwrap();
         inbox.take(4).await;
         if !hangs {
-            let failed =
-                heard(place, &scheduler, |e| if let Event::Failed { error, .. } = e { Some(error) } else { None }).await;
+            let failed = heard(place, &worker, |e| if let Event::Failed { error, .. } = e { Some(error) } else { None }).await;
             assert!(matches!(&*failed, ScheduleError::Running { .. }), "{failed:?}");
         }
-        place.clock().timeout(seconds(10), scheduler.drain()).await.expect("a drain ends");
+        place.clock().timeout(seconds(10), worker.drain()).await.expect("a drain ends");
     }
 }
