@@ -178,6 +178,8 @@ async fn arm_missing(clerk: &Clerk) -> Result<(), ScheduleError> {
             match armed {
                 // Somebody else has just written it, and armed it.
                 Ok(()) | Err(StoreError::Conflict) => {}
+                // It will never do, and keeps no other from being sent.
+                Err(error @ StoreError::Rejected(_)) => clerk.events.failed(&name, error.into()),
                 Err(error) => return Err(error.into()),
             }
         }

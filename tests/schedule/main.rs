@@ -7,6 +7,7 @@ mod roads;
 mod rules;
 mod rules_property;
 mod runs;
+mod scale;
 mod suite;
 mod ticks;
 mod ticks_property;

@@ -412,7 +412,7 @@ pub async fn what_is_due_at_once_is_sent_once_each_and_nothing_else(place: &Plac
     let later = due + seconds(100_000);
     assert_eq!(delayed.at("later", later, &to_target("later")).await.unwrap(), Placed::Scheduled { at: later });
     let team = [place.scheduler(0).await, place.scheduler(1).await, place.scheduler(2).await];
-    place.clock().sleep_until(due).await;
+    place.passes(due.since(place.clock().now())).await;
     place_all(&delayed, due, DUE - 100..DUE).await;
     let came = inbox.take(DUE).await;
     let came: BTreeSet<usize> = came.iter().map(|m| std::str::from_utf8(&m.payload).unwrap().parse().unwrap()).collect();
