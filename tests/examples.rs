@@ -27,6 +27,8 @@ async fn a_url_that_names_no_engine_ends_an_example() {
         "exclusive_job",
         "leader",
         "semaphore",
+        "cron",
+        "delayed",
     ] {
         run(example, Some("carrier-pigeon:")).await.failed().after("carrier-pigeon:");
     }
@@ -87,4 +89,14 @@ async fn candidates_lead_one_after_the_other() {
 #[tokio::test]
 async fn never_more_workers_print_than_there_are_printers() {
     run("semaphore", None).await.succeeded().tells_of_printers();
+}
+
+#[tokio::test]
+async fn each_firing_is_a_run_though_schedulers_are_killed() {
+    run("cron", None).await.succeeded().tells_of_firings();
+}
+
+#[tokio::test]
+async fn delayed_messages_come_once_in_time() {
+    run("delayed", None).await.succeeded().tells_of_newsletters();
 }

@@ -92,3 +92,17 @@ async fn printers_are_shared_on_jetstream() {
         run("semaphore").await.tells_of_printers();
     }
 }
+
+#[tokio::test]
+async fn each_firing_is_a_run_on_jetstream() {
+    for _ in 0..2 {
+        run("cron").await.tells_of_firings();
+    }
+}
+
+#[tokio::test]
+async fn delayed_messages_come_once_on_jetstream() {
+    for _ in 0..2 {
+        run("delayed").await.tells_of_newsletters();
+    }
+}

@@ -114,3 +114,8 @@ fn the_permits_code_is_generated_from_its_proto() {
 fn the_onces_code_is_generated_from_its_proto() {
     check("anabranch.v1", "anabranch/v1/once.proto", "src/core/coordination/once/pb.rs");
 }
+
+#[test]
+fn the_schedules_code_is_generated_from_its_proto() {
+    check("anabranch.v1", "anabranch/v1/schedule.proto", "src/core/schedule/pb.rs");
+}

@@ -7,4 +7,5 @@ pub mod coordination;
 pub mod graph;
 pub mod machine;
 pub mod retry;
+pub mod schedule;
 pub mod snapshot;

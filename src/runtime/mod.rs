@@ -20,6 +20,7 @@ mod claim;
 mod dead_letter;
 mod driver;
 mod error;
+mod firing;
 mod hosted;
 mod intake;
 mod lifecycle;

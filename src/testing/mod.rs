@@ -4,9 +4,11 @@
 pub mod conformance;
 mod dice;
 pub mod faulty;
+mod lesser;
 mod passage;
 pub mod server;
 pub mod wire;
 
 pub use dice::Dice;
+pub use lesser::LesserStore;
 pub use passage::pass;

@@ -9,8 +9,8 @@ use std::collections::HashSet;
 /// The pages that say what holds.
 pub(crate) const PAGES: [&str; 2] = ["docs/semantics.md", "docs/origins.md"];
 
-/// Where a public function is a case of the suite that every engine is tested with.
-const SUITE: &str = "src/testing/conformance";
+/// Where a public function is a case of a suite that every engine is tested with.
+const SUITES: [&str; 2] = ["src/testing/conformance", "tests/schedule/suite.rs"];
 
 /// The names in the tree.
 #[derive(Debug, Default)]
@@ -34,7 +34,8 @@ impl Names {
                 // `#[test]` and `#[tokio::test(start_paused = true)]`, but not `#[cfg(test)]`.
                 "test" if matches!(before, "[" | "::") && matches!(at(&tokens, i + 1), "]" | "(") => attributed = true,
                 "fn" => {
-                    let case = path.starts_with(SUITE) && (0..i).rev().take(3).any(|j| at(&tokens, j) == "pub");
+                    let case = SUITES.iter().any(|suite| path.starts_with(suite))
+                        && (0..i).rev().take(3).any(|j| at(&tokens, j) == "pub");
                     if attributed || case {
                         self.tests.insert(at(&tokens, i + 1).to_owned());
                     }

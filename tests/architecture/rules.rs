@@ -30,6 +30,7 @@ const DOORS: &[(&str, &str)] = &[
     ("ractor", "runtime"),
     ("rand", "time"),
     ("ulid", "time"),
+    ("croner", "core/schedule"),
 ];
 
 /// Crates and keywords that a room does without.

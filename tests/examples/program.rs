@@ -228,4 +228,26 @@ impl Said {
         self.after("its earlier self has lost the permit, and it holds 1 of 3");
         self.after("all 3 printers are free");
     }
+
+    /// Checks the reports: each second one, one by hand, and the nights that were missed.
+    #[track_caller]
+    pub(crate) fn tells_of_firings(&self) {
+        self.after("scheduler 2 is killed");
+        assert!(self.after("paused, and fired by hand: ").ends_with("+1"), "{}", self.text);
+        assert_eq!(self.after("its run says: "), "live report: 3 rows");
+        let line = self.text.lines().find(|line| line.ends_with(" firings, one second apart, each a run of its own"));
+        let count = line.and_then(|line| line.split(' ').next()?.parse::<u32>().ok());
+        assert!(count >= Some(6), "{}", self.text);
+        assert_eq!(self.after("made up for: ").split(", ").filter(|id| id.starts_with("nightly@")).count(), 5);
+        self.after("drained");
+    }
+
+    /// Checks the reminders: one once, one in time, a thousand at once, and who still waits.
+    #[track_caller]
+    pub(crate) fn tells_of_newsletters(&self) {
+        self.after("ann asks twice, and is reminded once");
+        assert_eq!(self.after("came in time: "), "hello cleo");
+        self.after("1000 newsletters came, each once");
+        assert_eq!(self.after("still waiting: "), "ann");
+    }
 }
