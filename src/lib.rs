@@ -10,6 +10,7 @@ pub mod coordination;
 pub mod core;
 pub mod engine;
 pub mod error;
+pub mod jobs;
 pub mod runtime;
 pub mod schedule;
 pub mod telemetry;

@@ -199,6 +199,14 @@ pub trait Pull: fmt::Debug + Send {
 
     /// Stops, and hands back what arrived and was not taken, so that others get it at once.
     async fn close(self: Box<Self>);
+
+    /// Stops, and returns what arrived and was not taken, for a caller who hands it back in a way of its own. An engine for which
+    /// a message that nobody saw was not delivered hands it back itself.
+    #[must_use = "what is dropped comes again after the queue's `ack_wait`"]
+    async fn finish(self: Box<Self>) -> Vec<Delivery> {
+        self.close().await;
+        Vec::new()
+    }
 }
 
 /// A message that this worker has until it settles it, or stays silent for the queue's `ack_wait`.
@@ -251,6 +259,11 @@ impl Delivery {
     #[must_use]
     pub fn published_at(&self) -> Timestamp {
         self.published_at
+    }
+
+    /// Lets a room above settle it while others still look at it; whoever does so settles it once.
+    pub(crate) fn settling(&self) -> &dyn Settle {
+        &*self.settle
     }
 
     /// Tells the queue that the message is done, and waits until the queue knows.
