@@ -75,6 +75,11 @@ impl ApiError {
         ])
     }
 
+    /// Nothing was stored, since the stream has as much as its owner allows: it is told at once, since only its workers make room.
+    pub(super) fn is_at_its_limit(&self) -> bool {
+        self.is(&[ErrorCode::STREAM_STORE_FAILED]) && self.description.contains("maximum")
+    }
+
     /// There is no JetStream here, and that does not pass.
     fn is_without_jetstream(&self) -> bool {
         self.is(&[ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT])

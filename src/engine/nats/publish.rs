@@ -47,7 +47,9 @@ pub(super) async fn send(
         // A crash on this line leaves a message that may be stored; whoever sends it again with its id is told so.
         let cause = match link.publish(subject.clone(), headers.clone(), message.payload.clone()).await {
             Ok(ack) => return Ok(Published::new(ack.sequence, ack.duplicate && (message.id.is_some() || lost.is_none()))),
-            Err(Fault::Api(error)) if error.is_passing() || error.is_repeated_id() => error.into(),
+            Err(Fault::Api(error)) if !error.is_at_its_limit() && (error.is_passing() || error.is_repeated_id()) => {
+                error.into()
+            }
             Err(Fault::Api(error)) => return Err(lost.map_or_else(|| refused(error), StoreError::Unknown)),
             Err(Fault::Lapse(Lapse::Refused(source))) => {
                 return Err(lost.map_or_else(|| Rejection::Refused(source).into(), StoreError::Unknown));
