@@ -65,23 +65,21 @@ impl Batch<'_> {
     fn stream(&mut self, name: &str, wanted: &StreamOptions, storage: Storage) -> Result<Opened, Fault> {
         let consumer = wanted.consumer_of(name);
         let found = self.found(name)?;
-        let (queue, stream, shape) = match found {
-            Some((queue, of, stream, shape)) => {
-                shape.must_take(wanted.publishes_on(&stream.subjects)?)?;
-                if of != consumer {
-                    agree(name, Some(&stream), None, wanted)?;
-                    wanted.must_be_created("consumer", &consumer)?;
-                    let what = format!("the work queue `{name}` has one consumer, which is `{of}`");
-                    return Err(Rejection::Refused(what.into()).into());
-                }
-                (queue, stream, shape)
+        let (queue, stream, shape) = if let Some((queue, of, stream, shape)) = found {
+            shape.must_take(wanted.publishes_on(&stream.subjects)?)?;
+            if of != consumer {
+                agree(name, Some(&stream), None, wanted)?;
+                wanted.must_be_created("consumer", &consumer)?;
+                let what = format!("the work queue `{name}` has one consumer, which is `{of}`");
+                return Err(Rejection::Refused(what.into()).into());
             }
-            None => {
-                wanted.must_be_created("stream", name)?;
-                let (stream, shape) = (StreamShape::made(name, wanted, 1, storage), ConsumerShape::made(wanted));
-                shape.must_take(wanted.publishes_on(&stream.subjects)?)?;
-                (self.make(name, &consumer, &stream, &shape)?, stream, shape)
-            }
+            (queue, stream, shape)
+        } else {
+            wanted.must_be_created("stream", name)?;
+            let (stream, shape) = (StreamShape::made(name, wanted, 1, storage), ConsumerShape::made(wanted));
+            // Before anything is made.
+            shape.must_take(wanted.publishes_on(&stream.subjects)?)?;
+            (self.make(name, &consumer, &stream, &shape)?, stream, shape)
         };
         let differences = agree(name, Some(&stream), Some(&shape), wanted)?;
         let max_in_flight = shape.max_in_flight.unwrap_or(usize::MAX);
