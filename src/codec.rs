@@ -53,7 +53,8 @@ where
     }
 }
 
-/// How values of a type are written as bytes and read back: JSON, protobuf, or two functions of your own.
+/// How values of a type are written as bytes and read back: JSON, `MessagePack`, protobuf, the bytes themselves, or two functions
+/// of your own.
 ///
 /// ```
 /// use anabranch::Codec;
@@ -73,7 +74,7 @@ pub struct Codec<T> {
 impl<T> Codec<T> {
     /// Takes two functions of your own, and a name that tells this encoding from others.
     #[must_use]
-    pub fn new(
+    pub const fn new(
         name: &'static str,
         encode: fn(&T) -> Result<Bytes, CodecError>,
         decode: fn(&[u8]) -> Result<T, CodecError>,
@@ -109,15 +110,34 @@ impl<T> Codec<T> {
 impl<T: Payload> Codec<T> {
     /// Writes JSON.
     #[must_use]
-    pub fn json() -> Self {
+    pub const fn json() -> Self {
         Self::new("json", T::encode, T::decode)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Codec<T> {
+    /// Writes `MessagePack`, with the names of fields, so that a type may grow.
+    #[must_use]
+    pub const fn message_pack() -> Self {
+        fn encode<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
+            rmp_serde::to_vec_named(value).map(Bytes::from).map_err(CodecError::new::<T>)
+        }
+        Self::new("message-pack", encode::<T>, |bytes| rmp_serde::from_slice(bytes).map_err(CodecError::new::<T>))
+    }
+}
+
+impl Codec<Bytes> {
+    /// Leaves bytes as they are.
+    #[must_use]
+    pub const fn raw() -> Self {
+        Self::new("raw", |bytes| Ok(bytes.clone()), |bytes| Ok(Bytes::copy_from_slice(bytes)))
     }
 }
 
 impl<T: prost::Message + Default> Codec<T> {
     /// Writes protobuf.
     #[must_use]
-    pub fn protobuf() -> Self {
+    pub const fn protobuf() -> Self {
         Self::new("protobuf", |value| Ok(value.encode_to_vec().into()), |bytes| T::decode(bytes).map_err(CodecError::new::<T>))
     }
 }

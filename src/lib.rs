@@ -10,6 +10,7 @@ pub mod coordination;
 pub mod core;
 pub mod engine;
 pub mod error;
+pub mod jobs;
 pub mod runtime;
 pub mod telemetry;
 #[cfg(feature = "testing")]

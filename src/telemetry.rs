@@ -9,6 +9,7 @@
 //! | `anabranch.run` | `topology`, `run`, `epoch`, `traceparent` |
 //! | `anabranch.node` | `node`, `attempt` |
 //! | `anabranch.message` | `queue`, `sequence`, `delivery` |
+//! | `anabranch.job` | `queue`, `topic`, `sequence`, `delivery` |
 //! | `anabranch.cell.update` | `key`, `closures` |
 //!
 //! | event | level | fields |
@@ -43,6 +44,15 @@ pub(crate) fn node_span(run: &Span, node: &str, attempt: u32) -> Span {
 /// Opens the span of one delivery.
 pub(crate) fn message_span(queue: &str, sequence: u64, delivery: u32, trace: Option<&Trace>) -> Span {
     let span = info_span!(parent: None, "anabranch.message", queue, sequence, delivery);
+    if let Some(trace) = trace {
+        adopt(&span, trace);
+    }
+    span
+}
+
+/// Opens the span of one delivery of a job.
+pub(crate) fn job_span(queue: &str, topic: &str, sequence: u64, delivery: u32, trace: Option<&Trace>) -> Span {
+    let span = info_span!(parent: None, "anabranch.job", queue, topic, sequence, delivery);
     if let Some(trace) = trace {
         adopt(&span, trace);
     }

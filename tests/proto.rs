@@ -53,6 +53,11 @@ fn the_code_of_what_counts_is_generated_from_its_protos() {
 }
 
 #[test]
+fn the_code_of_jobs_is_generated_from_its_proto() {
+    check("anabranch.v1", "anabranch/v1/job.proto", "src/core/jobs/pb.rs");
+}
+
+#[test]
 fn the_metrics_code_is_generated_from_the_go_librarys_proto() {
     check("nats_jetstream_flow.metrics.v1", "flow/v1/metric.proto", "src/core/coordination/metric/pb.rs");
 }

@@ -5,6 +5,7 @@
 
 pub mod coordination;
 pub mod graph;
+pub mod jobs;
 pub mod machine;
 pub mod retry;
 pub mod snapshot;

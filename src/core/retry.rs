@@ -1,4 +1,4 @@
-//! How often a node is tried, how long it may take, and how long it waits between attempts.
+//! How often a node or a job is tried, how long it may take, and how long it waits between attempts.
 //!
 //! The delay is a function of its arguments: jitter comes from a seed, so the same failure always waits the same time and a
 //! model can explore it.
@@ -72,6 +72,20 @@ impl RetryPolicy {
         self
     }
 
+    /// Waits `first` after the first failure and twice as long after each further one, `steps` times; the last of these delays
+    /// repeats: one second in 3 steps is 1, 2, 4, 4, 4 seconds and so on.
+    #[must_use]
+    pub fn doubling(self, first: Duration, steps: u32) -> Self {
+        let last = first.saturating_mul(2_u32.saturating_pow(steps.saturating_sub(1)));
+        self.exponential(first, 2, last)
+    }
+
+    /// Waits `delay` after each failure.
+    #[must_use]
+    pub fn fixed(self, delay: Duration) -> Self {
+        self.delays([delay])
+    }
+
     /// Waits `delays` after the first, second, ... failure; the last one repeats. An empty table does not wait.
     #[must_use]
     pub fn delays(mut self, delays: impl IntoIterator<Item = Duration>) -> Self {
@@ -126,21 +140,24 @@ pub struct NodePolicy {
 pub enum StopReason {
     /// The attempt took longer than its node's timeout; it counts as failed.
     Timeout,
-    /// The run was cancelled.
+    /// The run, or the job, was cancelled.
     Cancelled,
     /// Another process took the run over; whatever this body still does is not recorded.
     Fenced,
-    /// This process shuts down; another will start the node again.
+    /// This process shuts down; another will start the node, or the job, again.
     Shutdown,
+    /// The worker that has the job is drained; another will start it again.
+    Stopped,
 }
 
 impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Timeout => "the attempt timed out",
-            Self::Cancelled => "the run was cancelled",
+            Self::Cancelled => "it was cancelled",
             Self::Fenced => "another process took the run over",
             Self::Shutdown => "the process shuts down",
+            Self::Stopped => "the worker was stopped",
         })
     }
 }
@@ -156,6 +173,14 @@ mod tests {
         let policy = RetryPolicy::default().max_attempts(9).delays([SECOND, 5 * SECOND]).jitter(0);
         let delays: Vec<_> = (1..=4).filter_map(|n| policy.delay_after(n, 7)).collect();
         assert_eq!(delays, [SECOND, 5 * SECOND, 5 * SECOND, 5 * SECOND]);
+    }
+
+    #[test]
+    fn doubling_repeats_its_last_step_and_fixed_its_only_one() {
+        let delays = |policy: RetryPolicy| (1..=5).filter_map(|n| policy.delay_after(n, 7)).collect::<Vec<_>>();
+        let policy = RetryPolicy::default().max_attempts(9).jitter(0);
+        assert_eq!(delays(policy.clone().doubling(SECOND, 3)), [1, 2, 4, 4, 4].map(|n| n * SECOND));
+        assert_eq!(delays(policy.fixed(SECOND)), [SECOND; 5]);
     }
 
     #[test]

@@ -174,6 +174,11 @@ pub trait Queue: fmt::Debug + Send + Sync + 'static {
     /// Returns the options that are in force.
     fn options(&self) -> &QueueOptions;
 
+    /// Tells whether a commit of a space can send to it. A [`Stream`](super::Stream) is out of reach.
+    fn is_in_a_space(&self) -> bool {
+        true
+    }
+
     /// Adds a message; it is stored when this returns.
     ///
     /// # Errors
@@ -199,6 +204,14 @@ pub trait Pull: fmt::Debug + Send {
 
     /// Stops, and hands back what arrived and was not taken, so that others get it at once.
     async fn close(self: Box<Self>);
+
+    /// Stops, and returns what arrived and was not taken, for a caller who hands it back in a way of its own. An engine for which
+    /// a message that nobody saw was not delivered hands it back itself.
+    #[must_use = "what is dropped comes again after the queue's `ack_wait`"]
+    async fn finish(self: Box<Self>) -> Vec<Delivery> {
+        self.close().await;
+        Vec::new()
+    }
 }
 
 /// A message that this worker has until it settles it, or stays silent for the queue's `ack_wait`.
@@ -266,6 +279,11 @@ impl Delivery {
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
+    }
+
+    /// Lets a room above settle it while others still look at it; whoever does so settles it once.
+    pub(crate) fn settling(&self) -> &dyn Settle {
+        &*self.settle
     }
 
     /// Tells the queue that the message is done, and waits until the queue knows.

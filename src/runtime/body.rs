@@ -142,7 +142,7 @@ async fn end<C: Send + Sync + 'static>(desk: &Arc<Desk<C>>) -> End {
         // A body that has ended has ended, also when it was asked to stop at the same moment.
         biased;
         end = work => match end {
-            End::Failed { .. } if matches!(*desk.stop.borrow(), Some(StopReason::Cancelled | StopReason::Shutdown)) => End::Stopped,
+            End::Failed { .. } if matches!(*desk.stop.borrow(), Some(StopReason::Cancelled | StopReason::Shutdown | StopReason::Stopped)) => End::Stopped,
             end => end,
         },
         () = deadline(desk) => End::Stopped,
@@ -153,7 +153,7 @@ async fn end<C: Send + Sync + 'static>(desk: &Arc<Desk<C>>) -> End {
 async fn deadline<C: Send + Sync + 'static>(desk: &Desk<C>) {
     match desk.asked().await {
         // The drain itself says when time is up; until then the body may well finish its work.
-        StopReason::Shutdown => std::future::pending().await,
+        StopReason::Shutdown | StopReason::Stopped => std::future::pending().await,
         StopReason::Timeout | StopReason::Cancelled | StopReason::Fenced => {
             if desk.listens.load(Ordering::Relaxed) {
                 desk.hosted.clock().sleep(desk.hosted.shared.options.stop_grace).await;

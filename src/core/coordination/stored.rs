@@ -24,12 +24,12 @@ pub enum NotThis {
 
 impl NotThis {
     /// Says what protobuf says.
-    pub(super) fn shape(error: prost::DecodeError) -> Self {
+    pub(in crate::core) fn shape(error: prost::DecodeError) -> Self {
         Self::Shape(error.to_string())
     }
 
     /// Accepts one kind only.
-    pub(super) fn unless_kind(found: u32, kind: u32, wanted: &'static str) -> Result<(), Self> {
+    pub(in crate::core) fn unless_kind(found: u32, kind: u32, wanted: &'static str) -> Result<(), Self> {
         if found == kind { Ok(()) } else { Err(Self::Kind { wanted, kind, found }) }
     }
 }

@@ -91,6 +91,10 @@ impl Queue for EmbeddedQueue {
         &self.options
     }
 
+    fn is_in_a_space(&self) -> bool {
+        self.stream.is_none()
+    }
+
     async fn publish(&self, mut message: Message) -> Result<Published, StoreError> {
         check_message(&message, &self.core.capabilities)?;
         if let Some(stream) = &self.stream {

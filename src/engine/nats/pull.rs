@@ -16,7 +16,6 @@ use crate::{
 };
 use async_nats::{HeaderMap, Subscriber};
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::json;
 use std::{collections::VecDeque, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
@@ -299,7 +298,14 @@ impl Pull for Puller {
         }
     }
 
-    async fn close(mut self: Box<Self>) {
+    async fn close(self: Box<Self>) {
+        for delivery in self.finish().await {
+            // One that is not told of comes again after `ack_wait`.
+            let _ = delivery.retry(Duration::ZERO).await;
+        }
+    }
+
+    async fn finish(mut self: Box<Self>) -> Vec<Delivery> {
         let link = Arc::clone(self.queue.feed());
         if let Some(mut inbox) = self.inbox.take() {
             // The server stops sending, and what is under way still arrives before the subscription ends.
@@ -313,12 +319,7 @@ impl Pull for Puller {
             };
             let _ = link.clock.timeout(link.attempt, drain).await;
         }
-        for message in self.arrived.drain(..) {
-            if let Some(reply) = message.reply {
-                // One that is not told of comes again after `ack_wait`.
-                let nak = Bytes::from_static(b"-NAK");
-                let _ = self.queue.link().request(reply.to_string(), HeaderMap::new(), nak).await;
-            }
-        }
+        let most = self.arrived.len();
+        self.take(most)
     }
 }

@@ -262,6 +262,10 @@ impl Queue for Shared {
         &self.0.options
     }
 
+    fn is_in_a_space(&self) -> bool {
+        false
+    }
+
     async fn publish(&self, message: Message) -> Result<Published, StoreError> {
         let StreamQueue { link, subject, options, .. } = &*self.0;
         let Some(subject) = subject else {

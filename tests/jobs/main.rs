@@ -1,0 +1,10 @@
+//! Jobs: what is decided about them, by scenario and property, and workers on the embedded engine under virtual time.
+#![allow(unreachable_pub, clippy::unwrap_used, missing_docs)]
+
+mod defects;
+mod drain;
+mod kit;
+mod rules;
+mod rules_property;
+mod submit;
+mod worker;
