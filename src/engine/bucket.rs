@@ -4,7 +4,10 @@
 //! old, or belongs to a service in another language. It is opened and never changed. This file does not know how an engine
 //! keeps one.
 
-use super::{Capabilities, Commit, Rejection, Revision, StoreError};
+use super::{
+    Capabilities, Commit, Rejection, Revision, StoreError,
+    drift::{self, Difference, Differences},
+};
 use crate::time::Timestamp;
 use bytes::Bytes;
 use std::{fmt, time::Duration};
@@ -160,29 +163,6 @@ impl BucketOptions {
     }
 }
 
-/// One way in which a bucket is configured otherwise than it was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Difference {
-    /// The option of [`BucketOptions`].
-    pub what: &'static str,
-    /// What the bucket has.
-    pub found: String,
-    /// What was asked for.
-    pub wanted: String,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {}, not {}", self.what, self.found, self.wanted)
-    }
-}
-
-/// Writes differences one after the other.
-pub(super) fn list(differences: &[Difference]) -> String {
-    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
 /// How a bucket is configured, whichever engine it is on. Whoever is above gets to see only where it differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Configured {
@@ -202,14 +182,10 @@ pub(super) struct Configured {
 impl Configured {
     /// Compares what is there with what was asked for, in everything that was asked for.
     pub(super) fn differences(&self, wanted: &BucketOptions) -> Vec<Difference> {
-        let mut all = Vec::new();
-        let mut differ = |what, found: String, wanted: Option<String>| {
-            if let Some(wanted) = wanted.filter(|w| *w != found) {
-                all.push(Difference { what, found, wanted });
-            }
-        };
+        let mut all = Differences::default();
+        let mut differ = |what, found, wanted| all.note(what, found, wanted);
         let unlimited = |n: Option<u64>| n.map_or_else(|| "unlimited".to_owned(), |n| n.to_string());
-        let lasting = |d: Duration, zero: &str| if d.is_zero() { zero.to_owned() } else { format!("{d:?}") };
+        let lasting = drift::lasting;
         differ("history", unlimited(self.history), wanted.history.map(|n| n.to_string()));
         differ("max_age", lasting(self.max_age, "unlimited"), wanted.max_age.map(|d| lasting(d, "unlimited")));
         differ("replicas", self.replicas.to_string(), wanted.replicas.map(|n| n.to_string()));
@@ -219,16 +195,12 @@ impl Configured {
         let size = self.max_value_size.map(u64::from);
         differ("max_value_size", unlimited(size), wanted.max_value_size.map(|n| n.to_string()));
         differ("description", format!("{:?}", self.description), wanted.description.as_ref().map(|d| format!("{d:?}")));
-        all
+        all.into()
     }
 
     /// Refuses a bucket that is configured otherwise.
     pub(super) fn must_match(&self, bucket: &str, wanted: &BucketOptions) -> Result<(), StoreError> {
-        let differences = self.differences(wanted);
-        if differences.is_empty() {
-            return Ok(());
-        }
-        Err(Rejection::Drift { bucket: bucket.to_owned(), differences }.into())
+        drift::must_be_none("bucket", bucket, self.differences(wanted))
     }
 }
 

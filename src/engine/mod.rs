@@ -6,21 +6,25 @@
 
 mod beside;
 mod bucket;
+mod drift;
 pub mod embedded;
 mod key;
 #[cfg(feature = "nats")]
 pub mod nats;
 mod queue;
 mod store;
+mod stream;
 mod tally;
 
-pub use bucket::{BucketOptions, Difference, Storage, Version};
+pub use bucket::{BucketOptions, Storage, Version};
+pub use drift::Difference;
 pub use key::{Key, MAX_KEY_BYTES, Name, NameError, Scope};
 pub use queue::{Delivery, Headers, Message, Published, Pull, Queue, QueueOptions, Settle};
 pub use store::{
     Capabilities, Change, Check, Commit, Committed, Entry, Expect, KeyInfo, Outgoing, PutOptions, Rejection, Revision, Store,
     StoreError, Timer, Write, WriteOp,
 };
+pub use stream::{Missing, Retention, Stream, StreamOptions};
 
 use self::beside::Beside;
 pub use tally::Tally;
@@ -57,6 +61,14 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         let _ = (name, options);
         let (engine, remedy) = (format!("{self:?}"), "open a space");
         Err(Rejection::Unsupported { what: "a bucket", engine, remedy }.into())
+    }
+
+    /// Opens a stream and its durable consumer, and creates what is not there as far as the options say. Never changes one that is:
+    /// what differs from `options` is [`Rejection::Drift`]. An engine without streams has nothing to add.
+    async fn stream(&self, name: &Name, options: StreamOptions) -> Result<Stream, StoreError> {
+        let _ = (name, options);
+        let (engine, remedy) = (format!("{self:?}"), "open a queue of a space");
+        Err(Rejection::Unsupported { what: "a stream", engine, remedy }.into())
     }
 }
 
@@ -175,6 +187,24 @@ impl Engine {
         let bucket = self.over(name.clone(), store);
         buckets.insert(name, bucket.clone());
         Ok(bucket)
+    }
+
+    /// Opens a stream as a queue, with a durable consumer that its workers share, and creates what is not there as far as the
+    /// options say. On NATS it is an ordinary stream, also one that a service in another language made and reads.
+    ///
+    /// One that is there is never changed. See [`StreamOptions`] for what is compared, and [`StreamOptions::as_it_is`] for how to
+    /// take whatever there is.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::Drift`] when the stream or the consumer is configured otherwise, with everything that differs: decide which side
+    /// is right, and change the options, or the stream with the server's own tools. [`Rejection::Missing`] for what is not there
+    /// and was not to be created, [`Rejection::InvalidOption`] for an option out of its range, [`Rejection::Name`] for a name that
+    /// is not valid, [`Rejection::Unsupported`] for what the engine has no streams of; otherwise what the engine says.
+    pub async fn stream(&self, name: impl Into<String>, options: StreamOptions) -> Result<Stream, StoreError> {
+        let name = Name::new(name)?;
+        options.check()?;
+        self.shared.backend.stream(&name, options).await
     }
 
     fn over(&self, name: Name, store: Arc<dyn Store>) -> Space {

@@ -174,6 +174,11 @@ pub trait Queue: fmt::Debug + Send + Sync + 'static {
     /// Returns the options that are in force.
     fn options(&self) -> &QueueOptions;
 
+    /// Tells whether a commit of a space can send to it. A [`Stream`](super::Stream) is out of reach.
+    fn is_in_a_space(&self) -> bool {
+        true
+    }
+
     /// Adds a message; it is stored when this returns.
     ///
     /// # Errors
@@ -216,17 +221,19 @@ pub struct Delivery {
     sequence: u64,
     attempt: u32,
     published_at: Timestamp,
+    subject: Option<Box<str>>,
     settle: Box<dyn Settle>,
 }
 
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { message, sequence, attempt, published_at, settle: _ } = self;
+        let Self { message, sequence, attempt, published_at, subject, settle: _ } = self;
         f.debug_struct("Delivery")
             .field("message", message)
             .field("sequence", sequence)
             .field("attempt", attempt)
             .field("published_at", published_at)
+            .field("subject", subject)
             .finish_non_exhaustive()
     }
 }
@@ -234,7 +241,13 @@ impl fmt::Debug for Delivery {
 impl Delivery {
     /// Assembles a delivery; for engines. `attempt` starts at 1.
     pub fn new(message: Message, sequence: u64, attempt: u32, published_at: Timestamp, settle: Box<dyn Settle>) -> Self {
-        Self { message, sequence, attempt, published_at, settle }
+        Self { message, sequence, attempt, published_at, subject: None, settle }
+    }
+
+    /// Says on which subject it was published; for engines.
+    pub fn on(mut self, subject: impl Into<Box<str>>) -> Self {
+        self.subject = Some(subject.into());
+        self
     }
 
     /// Returns the message.
@@ -259,6 +272,13 @@ impl Delivery {
     #[must_use]
     pub fn published_at(&self) -> Timestamp {
         self.published_at
+    }
+
+    /// Returns the subject that it was published on, where it comes from a [`Stream`](super::Stream): the messages of a space's
+    /// queue have none.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
     }
 
     /// Lets a room above settle it while others still look at it; whoever does so settles it once.

@@ -5,7 +5,8 @@
 
 use super::{
     Key, Message, Name, NameError, Scope,
-    bucket::{Difference, Version, list},
+    bucket::Version,
+    drift::{Difference, list},
 };
 use crate::{error::BoxError, time::Timestamp};
 use async_trait::async_trait;
@@ -393,13 +394,23 @@ pub enum Rejection {
     /// An option is out of its range.
     #[error("{0}")]
     InvalidOption(&'static str),
-    /// The bucket is there and is configured otherwise. It was not changed.
-    #[error("the bucket `{bucket}` is configured otherwise: {}", list(.differences))]
+    /// The bucket or the stream is there and is configured otherwise. It was not changed.
+    #[error("the {what} `{name}` is configured otherwise: {}", list(.differences))]
     Drift {
-        /// The name of the bucket.
-        bucket: String,
+        /// `bucket` or `stream`.
+        what: &'static str,
+        /// Its name.
+        name: String,
         /// Everything that differs.
         differences: Vec<Difference>,
+    },
+    /// It is not there, and was not to be created.
+    #[error("there is no {what} `{name}`")]
+    Missing {
+        /// `stream` or `consumer`.
+        what: &'static str,
+        /// Its name.
+        name: String,
     },
     /// What is stored cannot be understood. It is left as it is.
     #[error("what is stored at `{at}` cannot be read")]

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     codec::Payload,
     core::jobs::Lanes,
-    engine::{Queue, QueueOptions, Space, StoreError},
+    engine::{Queue, QueueOptions, Space, StoreError, Stream},
     topology::NodeResult,
 };
 use std::{
@@ -60,6 +60,18 @@ impl<N: Into<String>> From<(N, QueueOptions)> for Source {
 impl From<Arc<dyn Queue>> for Source {
     fn from(queue: Arc<dyn Queue>) -> Self {
         Self::Open(queue)
+    }
+}
+
+impl From<&Arc<dyn Queue>> for Source {
+    fn from(queue: &Arc<dyn Queue>) -> Self {
+        Self::Open(Arc::clone(queue))
+    }
+}
+
+impl From<&Stream> for Source {
+    fn from(stream: &Stream) -> Self {
+        stream.queue().into()
     }
 }
 

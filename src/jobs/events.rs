@@ -2,7 +2,7 @@
 //!
 //! A listener who is slow loses the oldest events and is told how many. Nothing is made of an event to which nobody listens.
 
-use super::held::Held;
+use super::{RoutedJob, held::Held};
 use crate::{
     core::jobs::Progress,
     time::{Clock, Timestamp},
@@ -53,6 +53,11 @@ pub enum What {
     Progressed {
         /// What it said.
         progress: Progress,
+    },
+    /// An event became these jobs, and they are stored; what a [`Router`](super::Router) tells.
+    Routed {
+        /// The jobs; none where it leads nowhere.
+        jobs: Vec<RoutedJob>,
     },
     /// The job is done, and its message acknowledged.
     Completed {

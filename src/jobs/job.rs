@@ -67,6 +67,12 @@ impl<T> Job<T> {
         &self.held.delivery.message().headers
     }
 
+    /// Returns the subject that its message was published on, where it comes from a [`Stream`](crate::engine::Stream).
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.held.delivery.subject()
+    }
+
     /// Returns when its message was published.
     #[must_use]
     pub fn published_at(&self) -> Timestamp {

@@ -222,7 +222,7 @@ impl DeadLetters {
             let expect = stored.map_or(Expect::Absent, |stored| Expect::At(stored.revision));
             let record = Record { topic: letter.topic.clone(), generation: next, ..Record::default() };
             let capabilities = self.space.store().capabilities();
-            let done = if capabilities.atomic_commit {
+            let done = if capabilities.atomic_commit && self.source.is_in_a_space() {
                 let put = Commit::new().put(cell.key().clone(), record.encode(), expect, crate::engine::PutOptions::default());
                 self.space.store().commit(put.send(queue.clone(), message)).await.map(drop)
             } else {

@@ -67,6 +67,9 @@ tables! {
     queues QUEUES: (SpaceId, &'static str) => QueueId;
     /// `ack_wait`, `max_in_flight` and `dedupe_window` of each queue that was opened; durations in microseconds.
     options OPTIONS: QueueId => (u64, u64, u64);
+    /// Streams: the queue, the subjects, the name of the consumer and what it takes, the maximal age in microseconds, replicas, and
+    /// whether it is to be in memory.
+    streams STREAMS: &'static str => (QueueId, Vec<&'static str>, &'static str, Option<&'static str>, u64, u64, bool);
     /// The newest sequence of each queue, and how many of its messages are in flight.
     tallies TALLIES: QueueId => (u64, u64);
     /// Messages that nobody has settled, with the time they were published.

@@ -4,8 +4,8 @@
 //! acknowledged write, delivery count and timer survives a kill; in memory everything goes with the last handle. One process
 //! has a file for itself, so what a dead one had in flight is ready as soon as the file is opened again.
 //!
-//! The rooms: `database` knows the tables, `group` runs transactions, `values`, `bucket`, `messages` and `timers` say what happens in
-//! one, `watch` tells others, and `store` and `queue` are the contract's faces. None of them knows what the bytes mean.
+//! The rooms: `database` knows the tables, `group` runs transactions, `values`, `bucket`, `messages`, `stream` and `timers` say what
+//! happens in one, `watch` tells others, and `store` and `queue` are the contract's faces. None of them knows what the bytes mean.
 
 mod bucket;
 mod database;
@@ -13,12 +13,15 @@ mod group;
 mod messages;
 mod queue;
 mod store;
+mod stream;
 mod tally;
 mod timers;
 mod values;
 mod watch;
 
-use super::{Backend, BucketOptions, Capabilities, Name, Queue, QueueOptions, Store, StoreError, Tally, locked};
+use super::{
+    Backend, BucketOptions, Capabilities, Name, Queue, QueueOptions, Store, StoreError, Stream, StreamOptions, Tally, locked,
+};
 use crate::time::{Backoff, Clock};
 use async_trait::async_trait;
 use database::{Batch, Effects, QueueId};
@@ -152,6 +155,10 @@ impl Backend for Embedded {
 
     async fn bucket(&self, name: &Name, options: BucketOptions) -> Result<Arc<dyn Store>, StoreError> {
         Ok(Arc::new(store::EmbeddedStore::open_bucket(Arc::clone(&self.core), name, options).await?))
+    }
+
+    async fn stream(&self, name: &Name, options: StreamOptions) -> Result<Stream, StoreError> {
+        stream::open(Arc::clone(&self.core), name, options).await
     }
 
     async fn tally(&self, space: &Name) -> Result<Arc<dyn Tally>, StoreError> {

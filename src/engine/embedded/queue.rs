@@ -9,6 +9,7 @@ use super::{
     group::Reply,
     messages::Taken,
     store::check_message,
+    stream,
 };
 use crate::engine::{Delivery, Message, Name, Published, Pull, Queue, QueueOptions, Rejection, Settle, StoreError};
 use async_trait::async_trait;
@@ -23,6 +24,16 @@ pub(super) struct EmbeddedQueue {
     id: QueueId,
     name: Name,
     options: QueueOptions,
+    /// What is more to it when it is a stream.
+    stream: Option<OfStream>,
+}
+
+/// What the queue of a stream has beside its options.
+#[derive(Debug, Clone)]
+pub(super) struct OfStream {
+    /// What is published on; `None` when there is no subject without wildcards.
+    pub(super) subject: Option<String>,
+    pub(super) max_age: Option<Duration>,
 }
 
 impl EmbeddedQueue {
@@ -41,7 +52,11 @@ impl EmbeddedQueue {
             Ok(id)
         });
         let id = opening.await?;
-        Ok(Self { core, id, name: name.clone(), options })
+        Ok(Self { core, id, name: name.clone(), options, stream: None })
+    }
+
+    pub(super) fn of_stream(core: Arc<Core>, id: QueueId, name: &Name, options: QueueOptions, stream: OfStream) -> Self {
+        Self { core, id, name: name.clone(), options, stream: Some(stream) }
     }
 
     /// Looks whether somebody could get something now, which is cheaper than to try.
@@ -56,7 +71,13 @@ impl EmbeddedQueue {
 
     fn take(&self, most: usize) -> Reply<Vec<Taken>> {
         let (id, options) = (self.id, self.options.clone());
-        self.core.writer.submit(move |batch| Ok(batch.take(id, most, &options)?))
+        let max_age = self.stream.as_ref().and_then(|stream| stream.max_age);
+        self.core.writer.submit(move |batch| {
+            if let Some(age) = max_age {
+                batch.drop_aged(id, age)?;
+            }
+            Ok(batch.take(id, most, &options)?)
+        })
     }
 }
 
@@ -70,8 +91,17 @@ impl Queue for EmbeddedQueue {
         &self.options
     }
 
-    async fn publish(&self, message: Message) -> Result<Published, StoreError> {
+    fn is_in_a_space(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    async fn publish(&self, mut message: Message) -> Result<Published, StoreError> {
         check_message(&message, &self.core.capabilities)?;
+        if let Some(stream) = &self.stream {
+            let what = "the stream has no subject without wildcards: say which one with `StreamOptions::publish`";
+            let subject = stream.subject.as_ref().ok_or(Rejection::InvalidOption(what))?;
+            stream::address(&mut message, subject);
+        }
         let id = self.id;
         self.core.writer.submit(move |batch| Ok(batch.enqueue(id, &message)?)).await
     }
@@ -105,9 +135,11 @@ impl EmbeddedPull {
     }
 
     fn deliver(&self, taken: Taken) -> Delivery {
-        let Taken { sequence, attempt, published_at, message, until: _ } = taken;
+        let Taken { sequence, attempt, published_at, mut message, until: _ } = taken;
         let settle = EmbeddedSettle { queue: self.queue.clone(), sequence, attempt };
-        Delivery::new(message, sequence, attempt, published_at, Box::new(settle))
+        let subject = self.queue.stream.as_ref().and_then(|_| stream::addressed(&mut message));
+        let delivery = Delivery::new(message, sequence, attempt, published_at, Box::new(settle));
+        if let Some(subject) = subject { delivery.on(subject) } else { delivery }
     }
 }
 

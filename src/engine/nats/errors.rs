@@ -43,6 +43,11 @@ impl ApiError {
         self.is(&[ErrorCode::STREAM_NOT_FOUND, ErrorCode::CONSUMER_NOT_FOUND])
     }
 
+    /// There is no such stream.
+    pub(super) fn is_without_stream(&self) -> bool {
+        self.is(&[ErrorCode::STREAM_NOT_FOUND])
+    }
+
     /// A stream or consumer of this name is there already, and is another one.
     pub(super) fn is_taken(&self) -> bool {
         self.is(&[ErrorCode::STREAM_NAME_EXIST, ErrorCode::CONSUMER_ALREADY_EXISTS, ErrorCode::CONSUMER_NAME_EXIST])
@@ -68,6 +73,11 @@ impl ApiError {
             ErrorCode::STORAGE_RESOURCES_EXCEEDED,
             ErrorCode::STREAM_STORE_FAILED,
         ])
+    }
+
+    /// Nothing was stored, since the stream has as much as its owner allows: it is told at once, since only its workers make room.
+    pub(super) fn is_at_its_limit(&self) -> bool {
+        self.is(&[ErrorCode::STREAM_STORE_FAILED]) && self.description.contains("maximum")
     }
 
     /// There is no JetStream here, and that does not pass.

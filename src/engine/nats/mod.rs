@@ -47,8 +47,10 @@ mod pull;
 mod queue;
 mod read;
 mod reader;
+mod settle;
 mod space;
 mod store;
+mod stream;
 mod sweep;
 mod tally;
 mod verdict;
@@ -58,7 +60,7 @@ mod write;
 use self::{
     core::Core, link::Link, names::Names, options::Options, queue::JetQueue, space::Shape, store::JetStore, tally::JetTally,
 };
-use super::{Backend, BucketOptions, Name, OpenError, Queue, QueueOptions, Store, StoreError, Tally};
+use super::{Backend, BucketOptions, Name, OpenError, Queue, QueueOptions, Store, StoreError, Stream, StreamOptions, Tally};
 use crate::time::Clock;
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -113,6 +115,11 @@ impl Backend for Nats {
         let opened = bucket::open(&self.link, &names, self.shape, &options).await?;
         let links = (Arc::clone(&self.link), Arc::clone(&self.feed));
         Ok(Arc::new(JetStore::new(Core::new(links, names, opened, self.shares_writes))))
+    }
+
+    async fn stream(&self, name: &Name, options: StreamOptions) -> Result<Stream, StoreError> {
+        let links = (Arc::clone(&self.link), Arc::clone(&self.feed));
+        stream::open(links, format!("{}{name}", self.prefix), name, self.shape, options).await
     }
 
     async fn tally(&self, space: &Name) -> Result<Arc<dyn Tally>, StoreError> {

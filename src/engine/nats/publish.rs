@@ -7,7 +7,7 @@ use super::{
     errors::{Fault, Lapse, refused},
     ids::unique_text,
     link::Link,
-    names::{MESSAGE, MSG_ID, Names, UNNAMED, WINDOW, plain_id, wire_id},
+    names::{MESSAGE, MSG_ID, Names, UNNAMED, WINDOW, wire_id},
     parts::fits,
 };
 use crate::{
@@ -16,18 +16,30 @@ use crate::{
 };
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// Sends a message to a queue of a space; it is stored when this returns.
 pub(super) async fn publish(link: &Link, names: &Names, queue: &Name, message: &Message) -> Result<Published, StoreError> {
+    let id = message.id.as_ref().map(|id| wire_id(queue, id));
+    send(link, (names.message(queue, &unique(&link.clock)), WINDOW), id, message).await
+}
+
+/// Sends a message on a subject of a stream that remembers ids for `window`, under the id that the stream is to know it by; it is
+/// stored when this returns.
+pub(super) async fn send(
+    link: &Link,
+    (subject, window): (String, Duration),
+    id: Option<String>,
+    message: &Message,
+) -> Result<Published, StoreError> {
     let mut headers = user_headers(message)?;
-    if let Some(id) = &message.id {
-        headers.insert(MSG_ID, wire_id(queue, id));
+    if let Some(id) = id {
+        headers.insert(MSG_ID, id);
     } else {
         headers.insert(MSG_ID, format!("={}", unique_text()));
         headers.insert(UNNAMED, "1");
     }
     fits(link, &headers, &message.payload)?;
-    let subject = names.message(queue, &unique(&link.clock));
     let mut patience = link.patience();
     let started = link.clock.instant();
     let mut lost = None;
@@ -35,7 +47,9 @@ pub(super) async fn publish(link: &Link, names: &Names, queue: &Name, message: &
         // A crash on this line leaves a message that may be stored; whoever sends it again with its id is told so.
         let cause = match link.publish(subject.clone(), headers.clone(), message.payload.clone()).await {
             Ok(ack) => return Ok(Published::new(ack.sequence, ack.duplicate && (message.id.is_some() || lost.is_none()))),
-            Err(Fault::Api(error)) if error.is_passing() || error.is_repeated_id() => error.into(),
+            Err(Fault::Api(error)) if !error.is_at_its_limit() && (error.is_passing() || error.is_repeated_id()) => {
+                error.into()
+            }
             Err(Fault::Api(error)) => return Err(lost.map_or_else(|| refused(error), StoreError::Unknown)),
             Err(Fault::Lapse(Lapse::Refused(source))) => {
                 return Err(lost.map_or_else(|| Rejection::Refused(source).into(), StoreError::Unknown));
@@ -47,7 +61,7 @@ pub(super) async fn publish(link: &Link, names: &Names, queue: &Name, message: &
                 "the server did not answer".into()
             }
         };
-        let remembered = link.clock.instant().saturating_duration_since(started) < WINDOW / 2;
+        let remembered = link.clock.instant().saturating_duration_since(started) < window / 2;
         if !patience.pause().await || (lost.is_some() && !remembered) {
             return Err(lost.map_or(StoreError::Unavailable(cause), StoreError::Unknown));
         }
@@ -67,8 +81,8 @@ pub(super) fn user_headers(message: &Message) -> Result<HeaderMap, StoreError> {
     Ok(headers)
 }
 
-/// Makes a message of what was delivered.
-pub(super) fn received(queue: &Name, headers: Option<&HeaderMap>, payload: Bytes) -> Message {
+/// Makes a message of what was delivered, with its id as it is on the wire.
+pub(super) fn received(headers: Option<&HeaderMap>, payload: Bytes) -> Message {
     let mut message = Message::new(payload);
     let Some(headers) = headers else { return message };
     for (name, values) in headers.iter().filter(|(name, _)| !Headers::is_reserved(name.as_ref())) {
@@ -77,6 +91,6 @@ pub(super) fn received(queue: &Name, headers: Option<&HeaderMap>, payload: Bytes
         }
     }
     let id = headers.get(MESSAGE).or_else(|| headers.get(MSG_ID).filter(|_| headers.get(UNNAMED).is_none()));
-    message.id = id.map(|id| plain_id(queue, id.as_str()));
+    message.id = id.map(|id| id.as_str().to_owned());
     message
 }

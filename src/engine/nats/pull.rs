@@ -7,18 +7,18 @@
 use super::{
     errors::Lapse,
     feed::{Place, nanos},
-    publish::received,
-    queue::{JetQueue, Settling},
+    link::{Link, Patience},
+    settle::Settling,
 };
 use crate::{
-    engine::{Delivery, Pull, StoreError},
+    engine::{Delivery, Message, Name, Pull, StoreError},
     time::Instant,
 };
 use async_nats::{HeaderMap, Subscriber};
 use async_trait::async_trait;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::json;
-use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// How long the server keeps a request that waits for a message.
@@ -31,10 +31,52 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long the server may be silent about a request.
 const SILENCE: Duration = Duration::from_millis(2500);
 
+/// What a puller pulls from: a consumer, and how its messages look.
+#[async_trait]
+pub(super) trait Source: fmt::Debug + Send + Sync + 'static {
+    /// The connection for what changes something.
+    fn link(&self) -> &Arc<Link>;
+
+    /// The connection for what arrives.
+    fn feed(&self) -> &Arc<Link>;
+
+    fn name(&self) -> &Name;
+
+    /// The subject that asks for messages.
+    fn next_subject(&self) -> &str;
+
+    /// What its owner allows a request.
+    fn limits(&self) -> Limits;
+
+    /// Makes sure that the consumer is there, also after somebody deleted it.
+    async fn ensure(&self, patience: &mut Patience) -> Result<(), StoreError>;
+
+    /// Looks after the consumer once in a while, though nothing is wrong.
+    async fn look(&self);
+
+    /// Makes a message of what arrived, and tells the subject that its sender knows.
+    fn received(&self, message: async_nats::Message) -> (Message, Option<Box<str>>);
+
+    /// Hears that the server has taken note of a message's end.
+    fn settled(&self, sequence: u64);
+}
+
+/// The most that a request may ask for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) batch: usize,
+    pub(super) expires: Duration,
+}
+
+impl Limits {
+    /// What this library asks for where nobody limits it.
+    pub(super) const OURS: Self = Self { batch: usize::MAX, expires: EXPIRES };
+}
+
 /// Pulls messages of one queue.
 #[derive(Debug)]
 pub(super) struct Puller {
-    queue: JetQueue,
+    queue: Arc<dyn Source>,
     inbox: Option<Inbox>,
     arrived: VecDeque<async_nats::Message>,
     /// Whether the consumer has to be looked after before the next request.
@@ -70,7 +112,7 @@ enum Event {
 }
 
 impl Puller {
-    pub(super) fn new(queue: JetQueue) -> Self {
+    pub(super) fn new(queue: Arc<dyn Source>) -> Self {
         Self { queue, inbox: None, arrived: VecDeque::new(), suspect: false }
     }
 
@@ -78,7 +120,7 @@ impl Puller {
         if self.inbox.is_some() {
             return Ok(());
         }
-        let link = &self.queue.feed;
+        let link = self.queue.feed();
         link.connected().await.map_err(Lapse::unavailable)?;
         let connects = link.connects();
         let base = link.client.new_inbox();
@@ -95,17 +137,21 @@ impl Puller {
     async fn ask(&mut self, batch: usize, waits: bool) -> Result<(), StoreError> {
         self.subscribe().await?;
         let Some(inbox) = &mut self.inbox else { return Ok(()) };
+        let Limits { batch: most, expires } = self.queue.limits();
+        let batch = batch.min(most);
         let request = if waits {
-            json!({ "batch": batch, "expires": nanos(EXPIRES), "idle_heartbeat": nanos(HEARTBEAT) })
+            // The server takes no heartbeat that is longer than half of it.
+            json!({ "batch": batch, "expires": nanos(expires), "idle_heartbeat": nanos(HEARTBEAT.min(expires / 2)) })
         } else {
-            json!({ "batch": batch, "no_wait": true, "expires": nanos(AT_ONCE) })
+            json!({ "batch": batch, "no_wait": true, "expires": nanos(AT_ONCE.min(expires)) })
         };
         inbox.requests += 1;
         let reply = format!("{}.{}", inbox.base, inbox.requests);
-        let link = &self.queue.feed;
+        let link = self.queue.feed();
         // Before it is sent: a call that is dropped while it sends may have sent.
         inbox.open = Some(Asked { reply: reply.clone(), left: batch, heard: link.clock.instant(), waits });
-        let sent = link.send(self.queue.next_subject(), Some(reply), HeaderMap::new(), request.to_string().into()).await;
+        let sent =
+            link.send(self.queue.next_subject().to_owned(), Some(reply), HeaderMap::new(), request.to_string().into()).await;
         sent.map_err(|lapse| {
             inbox.open = None;
             lapse.unavailable()
@@ -117,7 +163,7 @@ impl Puller {
         let Self { queue, inbox, arrived, .. } = self;
         let Some(inbox) = inbox else { return Event::Done };
         let Some(asked) = &mut inbox.open else { return Event::Done };
-        let clock = &queue.feed.clock;
+        let clock = &queue.feed().clock;
         let left = (asked.heard + SILENCE).saturating_duration_since(clock.instant());
         let next = async {
             tokio::select! {
@@ -159,7 +205,7 @@ impl Puller {
 
     /// Forgets the open request and the subscription; messages that arrived stay.
     fn reset(&mut self, reason: &'static str) {
-        tracing::debug!(queue = %self.queue.name, reason, "a pull starts anew");
+        tracing::debug!(queue = %self.queue.name(), reason, "a pull starts anew");
         if let Some(mut inbox) = self.inbox.take() {
             while let Some(Some(message)) = inbox.messages.next().now_or_never() {
                 if message.status.is_none() {
@@ -182,13 +228,13 @@ impl Puller {
     }
 
     fn delivery(&self, message: async_nats::Message) -> Option<Delivery> {
-        let reply = message.reply?.to_string();
+        let reply = message.reply.as_ref()?.to_string();
         let place = Place::parse(&reply)?;
-        let (link, sweeper) = (Arc::clone(&self.queue.link), Arc::clone(&self.queue.sweeper));
-        let settle = Settling { link, reply, sequence: place.sequence, sweeper };
+        let settle = Settling { source: Arc::clone(&self.queue), reply, sequence: place.sequence };
         let attempt = u32::try_from(place.attempt).unwrap_or(u32::MAX);
-        let received = received(&self.queue.name, message.headers.as_ref(), message.payload);
-        Some(Delivery::new(received, place.sequence, attempt, place.time, Box::new(settle)))
+        let (received, subject) = self.queue.received(message);
+        let delivery = Delivery::new(received, place.sequence, attempt, place.time, Box::new(settle));
+        Some(if let Some(subject) = subject { delivery.on(subject) } else { delivery })
     }
 
     /// Takes out of the subscription what is there already.
@@ -213,8 +259,9 @@ fn passes(description: Option<&str>) -> bool {
 impl Pull for Puller {
     async fn next(&mut self, max: NonZeroUsize) -> Result<Vec<Delivery>, StoreError> {
         let max = max.get();
-        let mut patience = self.queue.link.patience();
+        let mut patience = self.queue.link().patience();
         let mut wait = false;
+        self.queue.look().await;
         loop {
             self.sweep();
             // A request that is still open may bring more, which would then be held here by nobody. It ends in a moment: one that
@@ -227,7 +274,7 @@ impl Pull for Puller {
                 }
             }
             if self.suspect {
-                self.queue.ensure_consumer(&mut patience).await?;
+                self.queue.ensure(&mut patience).await?;
                 self.suspect = false;
             }
             if self.inbox.as_ref().is_none_or(|i| i.open.is_none()) {
@@ -259,7 +306,7 @@ impl Pull for Puller {
     }
 
     async fn finish(mut self: Box<Self>) -> Vec<Delivery> {
-        let link = Arc::clone(&self.queue.feed);
+        let link = Arc::clone(self.queue.feed());
         if let Some(mut inbox) = self.inbox.take() {
             // The server stops sending, and what is under way still arrives before the subscription ends.
             let drain = async {

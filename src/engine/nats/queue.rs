@@ -6,18 +6,16 @@
 //! [`Sweeper`].
 
 use super::{
-    errors::{Lapse, refused},
+    errors::refused,
     feed::nanos,
     link::{Link, Patience},
-    names::Names,
-    publish::publish,
-    pull::Puller,
+    names::{Names, plain_id},
+    publish::{publish, received},
+    pull::{Limits, Puller, Source},
     sweep::Sweeper,
 };
-use crate::engine::{Message, Name, Published, Pull, Queue, QueueOptions, Rejection, Settle, StoreError};
-use async_nats::HeaderMap;
+use crate::engine::{Message, Name, Published, Pull, Queue, QueueOptions, Rejection, StoreError};
 use async_trait::async_trait;
-use bytes::Bytes;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
@@ -27,12 +25,14 @@ const WINDOW_NOTE: &str = "anabranch-dedupe-window-ms";
 /// One queue of one space.
 #[derive(Debug, Clone)]
 pub(super) struct JetQueue {
-    pub(super) link: Arc<Link>,
-    pub(super) feed: Arc<Link>,
-    pub(super) name: Name,
+    link: Arc<Link>,
+    feed: Arc<Link>,
+    name: Name,
     names: Names,
     options: QueueOptions,
-    pub(super) sweeper: Arc<Sweeper>,
+    sweeper: Arc<Sweeper>,
+    /// The subject that asks for messages.
+    next: String,
 }
 
 impl JetQueue {
@@ -45,14 +45,15 @@ impl JetQueue {
     ) -> Result<Arc<Self>, StoreError> {
         let (consumer, messages) = (Names::consumer(name), names.messages(name));
         let sweeper = Arc::new(Sweeper::new(Arc::clone(&link), names.stream(), consumer, messages));
-        let queue = Arc::new(Self { link, feed, name: name.clone(), names, options, sweeper });
+        let next = next_subject(&names.stream(), &Names::consumer(name));
+        let queue = Arc::new(Self { link, feed, name: name.clone(), names, options, sweeper, next });
         let found = queue.ensure_consumer(&mut queue.link.patience()).await?;
         queue.sweeper.purge(&found).await?;
         Ok(queue)
     }
 
     /// Makes sure that the workers' consumer is there, also after somebody deleted it, and returns it.
-    pub(super) async fn ensure_consumer(&self, patience: &mut Patience) -> Result<Value, StoreError> {
+    async fn ensure_consumer(&self, patience: &mut Patience) -> Result<Value, StoreError> {
         let (stream, consumer) = (self.names.stream(), Names::consumer(&self.name));
         let config = json!({
             "durable_name": consumer, "name": consumer, "filter_subject": self.names.messages(&self.name),
@@ -80,10 +81,49 @@ impl JetQueue {
             && found["config"]["metadata"][WINDOW_NOTE] == config["metadata"][WINDOW_NOTE];
         if same { Ok(found) } else { Err(other_options()) }
     }
+}
 
-    /// The subject that asks for messages.
-    pub(super) fn next_subject(&self) -> String {
-        format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.names.stream(), Names::consumer(&self.name))
+/// The subject that asks a consumer for messages.
+pub(super) fn next_subject(stream: &str, consumer: &str) -> String {
+    format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
+}
+
+#[async_trait]
+impl Source for JetQueue {
+    fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    fn feed(&self) -> &Arc<Link> {
+        &self.feed
+    }
+
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    fn next_subject(&self) -> &str {
+        &self.next
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::OURS
+    }
+
+    async fn ensure(&self, patience: &mut Patience) -> Result<(), StoreError> {
+        self.ensure_consumer(patience).await.map(drop)
+    }
+
+    async fn look(&self) {}
+
+    fn received(&self, message: async_nats::Message) -> (Message, Option<Box<str>>) {
+        let mut received = received(message.headers.as_ref(), message.payload);
+        received.id = received.id.map(|id| plain_id(&self.name, &id));
+        (received, None)
+    }
+
+    fn settled(&self, sequence: u64) {
+        self.sweeper.settled(sequence);
     }
 }
 
@@ -102,69 +142,7 @@ impl Queue for JetQueue {
     }
 
     async fn pull(&self) -> Result<Box<dyn Pull>, StoreError> {
-        Ok(Box::new(Puller::new(self.clone())))
-    }
-}
-
-/// Settles one delivery: a request to its reply subject, which the server answers when it is done.
-#[derive(Debug)]
-pub(super) struct Settling {
-    pub(super) link: Arc<Link>,
-    pub(super) reply: String,
-    pub(super) sequence: u64,
-    pub(super) sweeper: Arc<Sweeper>,
-}
-
-impl Settling {
-    /// Says that the message will not come again. A crash before it is swept leaves a message that nobody is given.
-    async fn end(&self, what: &str) -> Result<(), StoreError> {
-        self.say(what.to_owned()).await?;
-        self.sweeper.settled(self.sequence);
-        Ok(())
-    }
-
-    /// Says `what` until the server has heard it: saying it twice changes nothing.
-    async fn say(&self, what: String) -> Result<(), StoreError> {
-        let mut patience = self.link.patience();
-        let what = Bytes::from(what);
-        let mut lost = None;
-        loop {
-            let lapse = match self.link.request(self.reply.clone(), HeaderMap::new(), what.clone()).await {
-                Ok(_) => return Ok(()),
-                Err(Lapse::Lost(source)) => {
-                    lost = Some(source);
-                    None
-                }
-                Err(refused @ Lapse::Refused(_)) => return Err(refused.unavailable()),
-                Err(other) => Some(other),
-            };
-            if !patience.pause().await {
-                let unavailable = || lapse.map_or_else(|| StoreError::Unavailable("no answer".into()), Lapse::unavailable);
-                return Err(lost.map_or_else(unavailable, StoreError::Unknown));
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl Settle for Settling {
-    async fn ack(&self) -> Result<(), StoreError> {
-        self.end("+ACK").await
-    }
-
-    async fn retry(&self, after: Duration) -> Result<(), StoreError> {
-        // The server gives a message that is handed back without delay to the next who asks, before all others: one that is
-        // retried at once would starve the rest.
-        let after = after.max(Duration::from_millis(2));
-        self.say(format!("-NAK {{\"delay\":{}}}", nanos(after))).await
-    }
-
-    async fn reject(&self) -> Result<(), StoreError> {
-        self.end("+TERM").await
-    }
-
-    async fn extend(&self) -> Result<(), StoreError> {
-        self.say("+WPI".into()).await
+        Ok(Box::new(Puller::new(Arc::new(self.clone()))))
     }
 }
 

@@ -10,10 +10,12 @@ pub mod commit;
 mod differential;
 pub mod queue;
 pub mod store;
+pub mod streams;
 pub mod tally;
 pub mod watch;
 
 pub use differential::differential;
+pub use streams::fresh_space_over_streams;
 
 use crate::{
     engine::{Change, Delivery, Engine, Entry, Expect, Key, Pull, PutOptions, Rejection, Revision, Space, StoreError},
@@ -26,7 +28,7 @@ use std::{future::Future, num::NonZeroUsize, time::Duration};
 /// How long a case waits for something that has to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes one test of every case, in a module of the given name.
+/// Makes one test of every case, in a module of the given name; the cases of queues come twice, the second time over streams.
 ///
 /// The expression is evaluated once a case, inside the test, and gives an [`Engine`] or whatever keeps one alive and is
 /// [`Borrow<Engine>`](std::borrow::Borrow), such as an engine beside its scratch directory. Attributes pass through to each
@@ -101,33 +103,30 @@ macro_rules! engine_conformance {
                     arming_again_replaces_a_timer
                     a_cancelled_timer_does_not_fire
                     cancelling_what_is_not_armed_is_fine;
-                queue:
-                    a_message_is_delivered_until_it_is_acknowledged
-                    messages_arrive_in_order_when_none_comes_again
-                    attempts_are_counted_from_one
-                    headers_and_id_survive
-                    a_silent_workers_message_comes_again
-                    an_extended_message_does_not_come_again
-                    a_retried_message_comes_not_before_its_delay
-                    a_rejected_message_never_comes_again
-                    a_late_acknowledgement_still_removes
-                    an_id_is_taken_once
-                    a_pull_takes_no_more_than_it_asks_for
-                    a_cancelled_pull_loses_nothing
-                    a_closed_pull_hands_back_at_once
-                    a_waiting_pull_sees_what_is_published
-                    no_more_are_in_flight_than_allowed
-                    several_workers_never_share_a_message
-                    opening_again_shares_the_queue
-                    opening_with_other_options_is_rejected
-                    options_out_of_range_are_rejected
-                    an_oversized_message_is_rejected
-                    a_message_that_looks_like_the_engines_own_is_rejected;
                 tally:
                     what_is_added_is_in_the_value
                     a_sum_grows_beyond_the_largest_step
                     racing_additions_are_all_counted
                     a_counters_name_is_a_key;
+            }
+
+            $crate::engine_conformance! { @queue_cases [$(#[$attribute])*] $engine; fresh_space }
+
+            mod streams {
+                #[allow(unused_imports, reason = "the expression names what it needs from the module around")]
+                use super::*;
+
+                $crate::engine_conformance! { @queue_cases [$(#[$attribute])*] $engine; fresh_space_over_streams }
+                $crate::engine_conformance! { @engine_cases [$(#[$attribute])*] $engine;
+                    streams
+                        a_stream_that_is_configured_otherwise_is_left_alone
+                        what_is_left_out_matches_any_stream
+                        nothing_is_created_that_was_not_to_be
+                        a_delivery_tells_the_subject_it_was_published_on
+                        a_message_that_is_too_old_is_not_delivered
+                        a_stream_says_what_it_lacks
+                        a_second_consumer_of_a_work_queue_is_refused
+                }
             }
 
             $crate::engine_conformance! { @engine_cases [$(#[$attribute])*] $engine;
@@ -150,18 +149,43 @@ macro_rules! engine_conformance {
             $crate::engine_conformance! { @engine_case [$(#[$attribute])*] $engine; a_bad_space_name_is_rejected }
         }
     };
+    (@queue_cases $attributes:tt $engine:expr; $prepare:ident) => {
+        $crate::engine_conformance! { @room $attributes $engine; $prepare queue
+            a_message_is_delivered_until_it_is_acknowledged
+            messages_arrive_in_order_when_none_comes_again
+            attempts_are_counted_from_one
+            headers_and_id_survive
+            a_silent_workers_message_comes_again
+            an_extended_message_does_not_come_again
+            a_retried_message_comes_not_before_its_delay
+            a_rejected_message_never_comes_again
+            a_late_acknowledgement_still_removes
+            an_id_is_taken_once
+            a_pull_takes_no_more_than_it_asks_for
+            a_cancelled_pull_loses_nothing
+            a_closed_pull_hands_back_at_once
+            a_waiting_pull_sees_what_is_published
+            no_more_are_in_flight_than_allowed
+            several_workers_never_share_a_message
+            opening_again_shares_the_queue
+            opening_with_other_options_is_rejected
+            options_out_of_range_are_rejected
+            an_oversized_message_is_rejected
+            a_message_that_looks_like_the_engines_own_is_rejected
+        }
+    };
     (@cases $attributes:tt $engine:expr; $($room:ident: $($case:ident)+;)+) => {
-        $($crate::engine_conformance! { @room $attributes $engine; $room $($case)+ })+
+        $($crate::engine_conformance! { @room $attributes $engine; fresh_space $room $($case)+ })+
     };
-    (@room $attributes:tt $engine:expr; $room:ident $($case:ident)+) => {
-        $($crate::engine_conformance! { @case $attributes $engine; $room $case })+
+    (@room $attributes:tt $engine:expr; $prepare:ident $room:ident $($case:ident)+) => {
+        $($crate::engine_conformance! { @case $attributes $engine; $prepare $room $case })+
     };
-    (@case [$(#[$attribute:meta])*] $engine:expr; $room:ident $case:ident) => {
+    (@case [$(#[$attribute:meta])*] $engine:expr; $prepare:ident $room:ident $case:ident) => {
         $(#[$attribute])*
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
             let engine = $engine;
-            let space = $crate::testing::conformance::fresh_space(::std::borrow::Borrow::borrow(&engine)).await;
+            let space = $crate::testing::conformance::$prepare(::std::borrow::Borrow::borrow(&engine)).await;
             $crate::testing::conformance::in_time(&space.clock().clone(), async {
                 $crate::testing::conformance::$room::$case(&space).await;
             })

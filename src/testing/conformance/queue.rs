@@ -335,7 +335,7 @@ pub async fn opening_again_shares_the_queue(space: &Space) {
     let (first, _pull) = open(space, options.clone()).await;
     first.publish(Message::new("payload")).await.unwrap();
     let second = space.queue("queue", options.clone()).await.unwrap();
-    assert_eq!((second.name().as_str(), second.options()), ("queue", &options));
+    assert_eq!((second.name(), second.options()), (first.name(), &options));
     let mut pull = second.pull().await.unwrap();
     let delivery = next_delivery(space, &mut *pull).await;
     assert_eq!(delivery.message().payload, "payload");
