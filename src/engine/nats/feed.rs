@@ -179,12 +179,25 @@ pub(super) struct Place {
 impl Place {
     /// Reads `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<attempt>.<sequence>.<number>.<time>.<pending>[...]`.
     pub(super) fn parse(reply: &str) -> Option<Self> {
-        let tokens: Vec<_> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
-        let from = if tokens.len() == 7 { 2 } else { 4 };
-        let number = |i: usize| tokens.get(from + i)?.parse::<u64>().ok();
-        let time = Timestamp::from_micros(i64::try_from(number(3)? / 1000).ok()?);
-        Some(Self { attempt: number(0)?, sequence: number(1)?, number: number(2)?, time, pending: number(4)? })
+        let rest = reply.strip_prefix("$JS.ACK.")?.as_bytes();
+        // Byte by byte: this is on the way of every message.
+        let tokens = 1 + rest.iter().filter(|byte| **byte == b'.').count();
+        let mut tokens = rest.split(|byte| *byte == b'.').skip(if tokens == 7 { 2 } else { 4 });
+        let mut number = || decimal(tokens.next()?);
+        let (attempt, sequence, count, time, pending) = (number()?, number()?, number()?, number()?, number()?);
+        let time = Timestamp::from_micros(i64::try_from(time / 1000).ok()?);
+        Some(Self { attempt, sequence, number: count, time, pending })
     }
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
 }
 
 #[cfg(test)]
@@ -197,6 +210,9 @@ mod tests {
         let place = Place { attempt: 2, sequence: 7, number: 9, time, pending: 3 };
         assert_eq!(Place::parse("$JS.ACK.S.C.2.7.9.1700000000000000000.3"), Some(place));
         assert_eq!(Place::parse("$JS.ACK.hub.acc.S.C.2.7.9.1700000000000000000.3.rnd"), Some(place));
-        assert_eq!(Place::parse("_INBOX.x"), None);
+        for foreign in ["_INBOX.x", "$JS.ACK.S.C.2.7.9.1700000000000000000", "$JS.ACK.S.C.2.7.9.17x.3", "$JS.ACK.S.C.2..9.1.3"]
+        {
+            assert_eq!(Place::parse(foreign), None, "{foreign}");
+        }
     }
 }

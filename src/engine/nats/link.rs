@@ -75,7 +75,7 @@ impl Link {
         let info = self.client.server_info();
         // In a cluster another server may have it, and then there is an answer.
         if info.jetstream
-            || !matches!(self.request("$JS.API.INFO".into(), HeaderMap::new(), Bytes::new()).await, Err(Lapse::Deaf))
+            || !matches!(self.request("$JS.API.INFO", HeaderMap::new(), Bytes::new()).await, Err(Lapse::Deaf))
         {
             return Ok(());
         }
@@ -124,9 +124,14 @@ impl Link {
     }
 
     /// Asks, and waits for the answer for one attempt.
-    pub(super) async fn request(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, Lapse> {
+    pub(super) async fn request(
+        &self,
+        subject: impl Into<Subject>,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Message, Lapse> {
         self.connected().await?;
-        let (subject, before) = (Subject::from(subject), self.asides.denials());
+        let (subject, before) = (subject.into(), self.asides.denials());
         let request = Request::new().headers(headers).payload(payload).timeout(None);
         let mut answer = pin!(self.client.send_request(subject.clone(), request));
         let answer = match self.clock.timeout(SOON, &mut answer).await {

@@ -2,6 +2,7 @@
 //!
 //! `=` marks what belongs to no queue: it is in no [`Name`], so no two names ever meet. Nothing here talks to a server.
 
+use super::ids::unique_text;
 use crate::engine::{Key, MAX_KEY_BYTES, Name, NameError, Scope};
 use async_nats::HeaderName;
 use std::time::Duration;
@@ -12,8 +13,6 @@ pub(super) const WRITE: &str = "Anabranch-Write";
 pub(super) const LABEL: &str = "Anabranch-Label";
 /// The id of a message that a timer sends: the server drops `Nats-Msg-Id` when it fires one.
 pub(super) const MESSAGE: &str = "Anabranch-Id";
-/// Marks a message whose id was made by the engine, only to recognize its own repetition.
-pub(super) const UNNAMED: &str = "Anabranch-Unnamed";
 
 pub(super) const MSG_ID: &str = "Nats-Msg-Id";
 pub(super) const TTL: &str = "Nats-TTL";
@@ -159,6 +158,16 @@ pub(super) fn wire_id(queue: &Name, id: &str) -> String {
     format!("{queue}:{id}")
 }
 
+/// Makes the id of a message that has none, only to recognize a repetition of it; it begins as no queue's name does.
+pub(super) fn unnamed_id() -> String {
+    ["=", &unique_text()].concat()
+}
+
+/// Tells whether [`unnamed_id`] made an id.
+pub(super) fn is_unnamed(id: &str) -> bool {
+    id.strip_prefix('=').is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// The id that [`wire_id`] was made of; an id that another client gave is taken as it is.
 pub(super) fn plain_id(queue: &Name, wire: &str) -> String {
     wire.strip_prefix(queue.as_str()).and_then(|rest| rest.strip_prefix(':')).unwrap_or(wire).to_owned()
@@ -189,5 +198,6 @@ mod tests {
         let queue = Name::new("mail").unwrap();
         assert_eq!(plain_id(&queue, &wire_id(&queue, "a:b")), "a:b");
         assert_eq!(plain_id(&queue, "foreign"), "foreign");
+        assert!(is_unnamed(&unnamed_id()) && !is_unnamed(&wire_id(&queue, "a")) && !is_unnamed("=") && !is_unnamed("=foreign"));
     }
 }

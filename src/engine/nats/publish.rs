@@ -5,9 +5,8 @@
 
 use super::{
     errors::{Fault, Lapse, refused},
-    ids::unique_text,
     link::Link,
-    names::{MESSAGE, MSG_ID, Names, UNNAMED, WINDOW, wire_id},
+    names::{MESSAGE, MSG_ID, Names, WINDOW, is_unnamed, unnamed_id, wire_id},
     parts::fits,
 };
 use crate::{
@@ -33,12 +32,7 @@ pub(super) async fn send(
     message: &Message,
 ) -> Result<Published, StoreError> {
     let mut headers = user_headers(message)?;
-    if let Some(id) = id {
-        headers.insert(MSG_ID, id);
-    } else {
-        headers.insert(MSG_ID, format!("={}", unique_text()));
-        headers.insert(UNNAMED, "1");
-    }
+    headers.insert(MSG_ID, id.unwrap_or_else(unnamed_id));
     fits(link, &headers, &message.payload)?;
     let mut patience = link.patience();
     let started = link.clock.instant();
@@ -81,16 +75,21 @@ pub(super) fn user_headers(message: &Message) -> Result<HeaderMap, StoreError> {
     Ok(headers)
 }
 
-/// Makes a message of what was delivered, with its id as it is on the wire.
+/// Makes a message of what was delivered, with its id as it is on the wire. In one pass: a header that is looked up by name costs as
+/// much as all of them.
 pub(super) fn received(headers: Option<&HeaderMap>, payload: Bytes) -> Message {
     let mut message = Message::new(payload);
-    let Some(headers) = headers else { return message };
-    for (name, values) in headers.iter().filter(|(name, _)| !Headers::is_reserved(name.as_ref())) {
-        for value in values {
-            message.headers.append(name.to_string(), value.as_str());
+    let mut fired = None;
+    for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
+        let name: &str = name.as_ref();
+        let first = || values.first().map(|value| value.as_str().to_owned());
+        match name {
+            MSG_ID => message.id = first().filter(|id| !is_unnamed(id)),
+            MESSAGE => fired = first(),
+            name if Headers::is_reserved(name) => {}
+            name => values.iter().for_each(|value| message.headers.append(name, value.as_str())),
         }
     }
-    let id = headers.get(MESSAGE).or_else(|| headers.get(MSG_ID).filter(|_| headers.get(UNNAMED).is_none()));
-    message.id = id.map(|id| id.as_str().to_owned());
+    message.id = fired.or(message.id);
     message
 }

@@ -228,7 +228,7 @@ impl Puller {
     }
 
     fn delivery(&self, message: async_nats::Message) -> Option<Delivery> {
-        let reply = message.reply.as_ref()?.to_string();
+        let reply = message.reply.clone()?;
         let place = Place::parse(&reply)?;
         let settle = Settling { source: Arc::clone(&self.queue), reply, sequence: place.sequence };
         let attempt = u32::try_from(place.attempt).unwrap_or(u32::MAX);

@@ -4,7 +4,7 @@
 
 use super::{errors::Lapse, feed::nanos, pull::Source};
 use crate::engine::{Settle, StoreError};
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Subject};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
@@ -13,23 +13,22 @@ use std::{sync::Arc, time::Duration};
 #[derive(Debug)]
 pub(super) struct Settling {
     pub(super) source: Arc<dyn Source>,
-    pub(super) reply: String,
+    pub(super) reply: Subject,
     pub(super) sequence: u64,
 }
 
 impl Settling {
     /// Says that the message will not come again. A crash before it is swept leaves a message that nobody is given.
-    async fn end(&self, what: &str) -> Result<(), StoreError> {
-        self.say(what.to_owned()).await?;
+    async fn end(&self, what: &'static str) -> Result<(), StoreError> {
+        self.say(Bytes::from_static(what.as_bytes())).await?;
         self.source.settled(self.sequence);
         Ok(())
     }
 
     /// Says `what` until the server has heard it: saying it twice changes nothing.
-    async fn say(&self, what: String) -> Result<(), StoreError> {
+    async fn say(&self, what: Bytes) -> Result<(), StoreError> {
         let link = self.source.link();
         let mut patience = link.patience();
-        let what = Bytes::from(what);
         let mut lost = None;
         loop {
             let lapse = match link.request(self.reply.clone(), HeaderMap::new(), what.clone()).await {
@@ -59,7 +58,7 @@ impl Settle for Settling {
         // The server gives a message that is handed back without delay to the next who asks, before all others: one that is
         // retried at once would starve the rest.
         let after = after.max(Duration::from_millis(2));
-        self.say(format!("-NAK {{\"delay\":{}}}", nanos(after))).await
+        self.say(format!("-NAK {{\"delay\":{}}}", nanos(after)).into()).await
     }
 
     async fn reject(&self) -> Result<(), StoreError> {
