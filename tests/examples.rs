@@ -27,6 +27,7 @@ async fn a_url_that_names_no_engine_ends_an_example() {
         "exclusive_job",
         "leader",
         "semaphore",
+        "fanbase",
     ] {
         run(example, Some("carrier-pigeon:")).await.failed().after("carrier-pigeon:");
     }
@@ -87,4 +88,10 @@ async fn candidates_lead_one_after_the_other() {
 #[tokio::test]
 async fn never_more_workers_print_than_there_are_printers() {
     run("semaphore", None).await.succeeded().tells_of_printers();
+}
+
+#[tokio::test]
+async fn every_fan_gets_everything_once_and_what_cannot_be_routed_is_kept() {
+    run("fanbase", None).await.succeeded().tells_of_fans(6);
+    run_with("fanbase", &["40"], None).await.succeeded().tells_of_fans(40);
 }

@@ -92,3 +92,10 @@ async fn printers_are_shared_on_jetstream() {
         run("semaphore").await.tells_of_printers();
     }
 }
+
+#[tokio::test]
+async fn fans_join_on_jetstream() {
+    for _ in 0..2 {
+        run("fanbase").await.tells_of_fans(6);
+    }
+}

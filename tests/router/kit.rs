@@ -52,7 +52,8 @@ pub fn many(n: usize) -> NonZeroUsize {
 
 /// Fails a wait that would last for ever; on a clock that follows tokio's this costs nothing.
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(done) = tokio::time::timeout(Duration::from_secs(3600), future).await else { panic!("{what} takes too long") };
+    let clock = Clock::following_tokio(Timestamp::from_millis(0));
+    let Some(done) = clock.timeout(Duration::from_secs(3600), future).await else { panic!("{what} takes too long") };
     done
 }
 

@@ -46,7 +46,7 @@ async fn an_event_that_comes_again_finds_its_mark_and_is_only_acknowledged() {
     queue(&space, "events").await.publish(joined("ann", 2)).await.unwrap();
     in_time("the commit", async {
         while marks(&space).await.is_empty() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;
@@ -103,7 +103,7 @@ async fn an_event_that_is_published_twice_is_routed_once_while_its_mark_stays() 
     let router = router(&space).remember_for(day).spawn().await.unwrap();
     let mut events = router.events();
     let source = queue(&space, "events").await;
-    for (pause, jobs) in [(0 * SECOND, 2), (3600 * SECOND, 0), (day, 2)] {
+    for (pause, jobs) in [(SECOND, 2), (3600 * SECOND, 0), (day, 2)] {
         let _: Option<()> = space.clock().timeout(pause, std::future::pending()).await;
         assert!(!source.publish(joined("ann", 2)).await.unwrap().duplicate);
         until(&mut events, |what| matches!(what, What::Completed { .. })).await;
@@ -166,7 +166,7 @@ async fn without_commits_the_ids_of_jobs_keep_them_from_being_there_twice() {
     let there = async || letters.publish(Message::new("probe").id("e-ann/1")).await.unwrap().duplicate;
     in_time("the jobs", async {
         while router.in_hand() == 0 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;
