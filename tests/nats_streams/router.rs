@@ -135,12 +135,12 @@ async fn every_job_is_there_once_although_the_server_is_killed_and_the_consumer_
             }
         }
     };
-    let (seen, ()) = in_time("all jobs", async {
+    let everything = Box::pin(async {
         tokio::join!(collect, async {
             tokio::join!(publish, trouble);
         })
-    })
-    .await;
+    });
+    let (seen, ()) = in_time("all jobs", everything).await;
     in_time("the drains", async { tokio::join!(first.drain(), second.drain()) }).await;
     // What is left of the events finds its marks.
     assert!(

@@ -57,6 +57,11 @@ pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     done
 }
 
+/// Lets time pass in which nothing is waited for: for work, and for what must not happen meanwhile.
+pub async fn time_passes(clock: &Clock, time: Duration) {
+    assert!(clock.timeout(time, std::future::pending::<()>()).await.is_none());
+}
+
 /// Waits until something of this kind happens, and returns it.
 pub async fn until(events: &mut Events, wanted: impl Fn(&What) -> bool) -> Event {
     let found = async {
