@@ -42,8 +42,13 @@ pub async fn space(engine: &Engine) -> Space {
     engine.space("club").await.unwrap()
 }
 
+/// A queue that forgets ids at once, so that nothing but a mark keeps a job from being there twice.
+pub const FORGETFUL: &str = "forgetful";
+
 pub async fn queue(space: &Space, name: &str) -> Arc<dyn Queue> {
-    space.queue(name, QueueOptions::default()).await.unwrap()
+    let options = QueueOptions::default();
+    let options = if name == FORGETFUL { options.dedupe_window(Duration::from_millis(1)) } else { options };
+    space.queue(name, options).await.unwrap()
 }
 
 pub fn many(n: usize) -> NonZeroUsize {
