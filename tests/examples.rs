@@ -29,6 +29,7 @@ async fn a_url_that_names_no_engine_ends_an_example() {
         "semaphore",
         "cron",
         "delayed",
+        "fanbase",
     ] {
         run(example, Some("carrier-pigeon:")).await.failed().after("carrier-pigeon:");
     }
@@ -99,4 +100,10 @@ async fn each_firing_is_a_run_though_schedulers_are_killed() {
 #[tokio::test]
 async fn delayed_messages_come_once_in_time() {
     run("delayed", None).await.succeeded().tells_of_newsletters();
+}
+
+#[tokio::test]
+async fn every_fan_gets_everything_once_and_what_cannot_be_routed_is_kept() {
+    run("fanbase", None).await.succeeded().tells_of_fans(6);
+    run_with("fanbase", &["40"], None).await.succeeded().tells_of_fans(40);
 }

@@ -106,3 +106,10 @@ async fn delayed_messages_come_once_on_jetstream() {
         run("delayed").await.tells_of_newsletters();
     }
 }
+
+#[tokio::test]
+async fn fans_join_on_jetstream() {
+    for _ in 0..2 {
+        run("fanbase").await.tells_of_fans(6);
+    }
+}

@@ -95,7 +95,8 @@ async fn library(space: &Space, jobs: usize, at_once: usize) -> Histogram<u64> {
     let waiting = Waiting::of(jobs);
     let told = Arc::clone(&waiting);
     let worker = Worker::builder(space, "work")
-        .concurrency(NonZeroUsize::new(at_once.max(16)).unwrap())
+        // So that nobody waits for a slot whose job is done and only not confirmed yet.
+        .concurrency(NonZeroUsize::new(4 * at_once.max(16)).unwrap())
         .topic(NUMBER, move |job: Job<u64>| {
             told.begins(usize::try_from(job.payload).unwrap());
             std::future::ready(JobResult::Ok(()))

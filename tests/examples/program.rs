@@ -250,4 +250,19 @@ impl Said {
         self.after("1000 newsletters came, each once");
         assert_eq!(self.after("still waiting: "), "ann");
     }
+
+    /// Checks the fan club: three jobs a fan, each done once, a jam that was tried again, and two dead letters.
+    #[track_caller]
+    pub(crate) fn tells_of_fans(&self, count: usize) {
+        let lines = |end: &str| self.text.lines().filter(|line| line.ends_with(end)).count();
+        assert_eq!(lines("becomes 3 jobs"), count, "{}", self.text);
+        for topic in ["welcome", "badge", "census"] {
+            assert_eq!(lines(&format!("{topic}: done")), count, "{}", self.text);
+        }
+        assert!(lines("badge: the printer is jammed") > 0 && lines("badge: 50% `b`") > 1, "{}", self.text);
+        self.after("error at route: given up: a fan has a name");
+        self.after("dead letter: \"let me in\": the payload does not match");
+        assert_eq!(self.after("the first letter: "), "dear ann, welcome to the fans of the Rivers; badge [ann]");
+        self.after(&format!("{count} fans are counted, {} jobs are done, 2 events given up", 3 * count));
+    }
 }

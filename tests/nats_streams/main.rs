@@ -8,3 +8,4 @@ mod faults;
 mod foreign;
 mod kit;
 mod permissions;
+mod router;

@@ -42,8 +42,13 @@ pub async fn space(engine: &Engine) -> Space {
     engine.space("club").await.unwrap()
 }
 
+/// A queue that forgets ids at once, so that nothing but a mark keeps a job from being there twice.
+pub const FORGETFUL: &str = "forgetful";
+
 pub async fn queue(space: &Space, name: &str) -> Arc<dyn Queue> {
-    space.queue(name, QueueOptions::default()).await.unwrap()
+    let options = QueueOptions::default();
+    let options = if name == FORGETFUL { options.dedupe_window(Duration::from_millis(1)) } else { options };
+    space.queue(name, options).await.unwrap()
 }
 
 pub fn many(n: usize) -> NonZeroUsize {
@@ -52,8 +57,14 @@ pub fn many(n: usize) -> NonZeroUsize {
 
 /// Fails a wait that would last for ever; on a clock that follows tokio's this costs nothing.
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(done) = tokio::time::timeout(Duration::from_secs(3600), future).await else { panic!("{what} takes too long") };
+    let clock = Clock::following_tokio(Timestamp::from_millis(0));
+    let Some(done) = clock.timeout(Duration::from_secs(3600), future).await else { panic!("{what} takes too long") };
     done
+}
+
+/// Lets time pass in which nothing is waited for: for work, and for what must not happen meanwhile.
+pub async fn time_passes(clock: &Clock, time: Duration) {
+    assert!(clock.timeout(time, std::future::pending::<()>()).await.is_none());
 }
 
 /// Waits until something of this kind happens, and returns it.

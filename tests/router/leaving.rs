@@ -18,7 +18,7 @@ async fn a_drained_router_routes_what_it_has_and_leaves_the_rest_to_others_at_on
             let gate = Arc::clone(&gate);
             async move {
                 gate.send_modify(|begun| *begun += 1);
-                event.clock().sleep(SECOND).await;
+                time_passes(event.clock(), SECOND).await;
                 by_number(event).await
             }
         }

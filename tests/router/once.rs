@@ -17,7 +17,7 @@ use std::{
 };
 
 fn router(space: &Space) -> RouterBuilder {
-    Router::builder(space, "events", Codec::protobuf(), by_number).topic(&WELCOME, "letters").topic(&BADGE, "letters")
+    Router::builder(space, "events", Codec::protobuf(), by_number).topic(&WELCOME, FORGETFUL).topic(&BADGE, FORGETFUL)
 }
 
 /// A router that counts how often its code ran.
@@ -46,7 +46,7 @@ async fn an_event_that_comes_again_finds_its_mark_and_is_only_acknowledged() {
     queue(&space, "events").await.publish(joined("ann", 2)).await.unwrap();
     in_time("the commit", async {
         while marks(&space).await.is_empty() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;
@@ -67,6 +67,7 @@ async fn an_event_that_comes_again_finds_its_mark_and_is_only_acknowledged() {
 async fn the_lost_answer_of_a_commit_leaves_the_jobs_there_once() {
     for fault in [Fault::Unknown { applied: true }, Fault::Unknown { applied: false }, Fault::Conflict, Fault::Unavailable] {
         let space = space(&engine().await).await;
+        queue(&space, FORGETFUL).await;
         let faulty = FaultyStore::over(&space, 1);
         faulty.once(fault, is_mark);
         let router = router(&space.clone().with_store(faulty)).spawn().await.unwrap();
@@ -74,13 +75,14 @@ async fn the_lost_answer_of_a_commit_leaves_the_jobs_there_once() {
         queue(&space, "events").await.publish(joined("ann", 2)).await.unwrap();
         until(&mut events, |what| matches!(what, What::Completed { .. })).await;
         router.drain().await;
-        assert_eq!(ids_in(&space, "letters").await, ["e-ann/0", "e-ann/1"], "{fault:?}");
+        assert_eq!(ids_in(&space, FORGETFUL).await, ["e-ann/0", "e-ann/1"], "{fault:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_the_store_uses_no_attempt_up_and_loses_no_event() {
     let space = space(&engine().await).await;
+    queue(&space, FORGETFUL).await;
     let faulty = FaultyStore::over(&space, 1);
     faulty.plan(|call| matches!(call.op, Op::Commit).then_some(Fault::Unavailable));
     let router = router(&space.clone().with_store(Arc::<FaultyStore>::clone(&faulty))).spawn().await.unwrap();
@@ -91,7 +93,7 @@ async fn an_outage_of_the_store_uses_no_attempt_up_and_loses_no_event() {
     faulty.behave();
     until(&mut events, |what| matches!(what, What::Completed { .. })).await;
     router.drain().await;
-    assert_eq!(ids_in(&space, "letters").await, ["e-ann/0", "e-ann/1"]);
+    assert_eq!(ids_in(&space, FORGETFUL).await, ["e-ann/0", "e-ann/1"]);
     assert!(letters(&space, "events").await.is_empty());
 }
 
@@ -99,15 +101,16 @@ async fn an_outage_of_the_store_uses_no_attempt_up_and_loses_no_event() {
 #[tokio::test(start_paused = true)]
 async fn an_event_that_is_published_twice_is_routed_once_while_its_mark_stays() {
     let space = space(&engine().await).await;
+    queue(&space, FORGETFUL).await;
     let day = 24 * 3600 * SECOND;
     let router = router(&space).remember_for(day).spawn().await.unwrap();
     let mut events = router.events();
     let source = queue(&space, "events").await;
-    for (pause, jobs) in [(0 * SECOND, 2), (3600 * SECOND, 0), (day, 2)] {
-        let _: Option<()> = space.clock().timeout(pause, std::future::pending()).await;
+    for (pause, jobs) in [(SECOND, 2), (3600 * SECOND, 0), (day, 2)] {
+        time_passes(space.clock(), pause).await;
         assert!(!source.publish(joined("ann", 2)).await.unwrap().duplicate);
         until(&mut events, |what| matches!(what, What::Completed { .. })).await;
-        assert_eq!(ids_in(&space, "letters").await.len(), jobs, "after {pause:?}");
+        assert_eq!(ids_in(&space, FORGETFUL).await.len(), jobs, "after {pause:?}");
     }
     router.drain().await;
 }
@@ -117,6 +120,7 @@ async fn an_event_that_is_published_twice_is_routed_once_while_its_mark_stays() 
 async fn every_job_is_there_once_whatever_happens_to_routers_and_store() {
     for seed in 0..6 {
         let space = space(&engine().await).await;
+        queue(&space, FORGETFUL).await;
         let source = queue(&space, "events").await;
         let faulty = FaultyStore::over(&space, seed);
         let mut routers = Vec::new();
@@ -129,17 +133,17 @@ async fn every_job_is_there_once_whatever_happens_to_routers_and_store() {
             source.publish(joined(&n.to_string(), n % 4)).await.unwrap();
         }
         // One leaves in the middle of it.
-        let _: Option<()> = space.clock().timeout(2 * SECOND, std::future::pending()).await;
+        time_passes(space.clock(), 2 * SECOND).await;
         routers.remove(0).drain().await;
         let mut count = BTreeMap::new();
         while count.len() < 60 {
-            for id in in_time("the jobs", ids_in(&space, "letters")).await {
+            for id in in_time("the jobs", ids_in(&space, FORGETFUL)).await {
                 *count.entry(id).or_insert(0) += 1;
             }
         }
         faulty.behave();
         routers.remove(0).drain().await;
-        for id in ids_in(&space, "letters").await {
+        for id in ids_in(&space, FORGETFUL).await {
             *count.entry(id).or_insert(0) += 1;
         }
         assert_eq!(count.len(), 60);
@@ -166,11 +170,11 @@ async fn without_commits_the_ids_of_jobs_keep_them_from_being_there_twice() {
     let there = async || letters.publish(Message::new("probe").id("e-ann/1")).await.unwrap().duplicate;
     in_time("the jobs", async {
         while router.in_hand() == 0 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;
-    let _: Option<()> = space.clock().timeout(SECOND, std::future::pending()).await;
+    time_passes(space.clock(), SECOND).await;
     assert!(there().await, "the second job was published");
     router.drain().await;
 

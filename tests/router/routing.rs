@@ -88,7 +88,7 @@ async fn no_more_events_are_taken_than_are_routed_at_once() {
     let space = space(&engine().await).await;
     let code = async |event: Job<Joined>| -> JobResult<Route> {
         MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        event.clock().sleep(SECOND).await;
+        time_passes(event.clock(), SECOND).await;
         NOW.fetch_sub(1, Ordering::SeqCst);
         by_number(event).await
     };

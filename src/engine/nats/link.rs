@@ -74,9 +74,7 @@ impl Link {
     pub(super) async fn has_jetstream(&self) -> Result<(), StoreError> {
         let info = self.client.server_info();
         // In a cluster another server may have it, and then there is an answer.
-        if info.jetstream
-            || !matches!(self.request("$JS.API.INFO", HeaderMap::new(), Bytes::new()).await, Err(Lapse::Deaf))
-        {
+        if info.jetstream || !matches!(self.request("$JS.API.INFO", HeaderMap::new(), Bytes::new()).await, Err(Lapse::Deaf)) {
             return Ok(());
         }
         let (engine, remedy) = (format!("nats-server {}", info.version), "start the server with JetStream (`-js`)");

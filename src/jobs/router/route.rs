@@ -134,7 +134,7 @@ pub(super) fn plan(event: &str, route: Route, queues: &Queues, limit: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Codec;
+    use crate::codec::Codec;
 
     const WELCOME: Topic<String> = Topic::new("welcome", Codec::json());
     const ODD: Topic<f64> = Topic::new("odd", Codec::new("odd", |_| Err(CodecError::new::<f64>("odd")), |_| Ok(0.0)));
