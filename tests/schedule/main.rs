@@ -8,6 +8,7 @@ mod rules;
 mod rules_property;
 mod runs;
 mod scale;
+mod stored;
 mod suite;
 mod ticks;
 mod ticks_property;
