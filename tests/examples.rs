@@ -3,7 +3,7 @@
 #[path = "examples/program.rs"]
 mod program;
 
-use program::{run, run_with};
+use program::{run, run_with, stop_after, stop_at};
 
 #[tokio::test]
 async fn the_quickstart_survives_the_death_of_its_process() {
@@ -30,6 +30,10 @@ async fn a_url_that_names_no_engine_ends_an_example() {
         "cron",
         "delayed",
         "fanbase",
+        "jobs",
+        "dedupe",
+        "long_job",
+        "redrive",
     ] {
         run(example, Some("carrier-pigeon:")).await.failed().after("carrier-pigeon:");
     }
@@ -106,4 +110,41 @@ async fn delayed_messages_come_once_in_time() {
 async fn every_fan_gets_everything_once_and_what_cannot_be_routed_is_kept() {
     run("fanbase", None).await.succeeded().tells_of_fans(6);
     run_with("fanbase", &["40"], None).await.succeeded().tells_of_fans(40);
+}
+
+#[tokio::test]
+async fn jobs_of_three_kinds_are_done_and_a_failure_is_tried_again() {
+    run("jobs", None).await.succeeded().tells_of_jobs(4);
+    run_with("jobs", &["7"], None).await.succeeded().tells_of_jobs(7);
+}
+
+/// D16: what is stopped finishes what runs, and hands the rest back, which the next start does.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_a_signal_left_in_the_queue_is_done_by_the_next_start() {
+    let scratch = tempfile::tempdir().unwrap();
+    let url = format!("file:{}", scratch.path().join("jobs.db").display());
+    let stopped = stop_at("jobs", &["200"], &url, "is 64 pixels wide").await.succeeded();
+    let before: usize = stopped.after("stopped after ").split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(stopped.done_jobs(), before, "what ran was finished");
+    assert!(before < 600, "the signal came too late for this test");
+    // Without jobs of its own it does what is there, until it is stopped when the last one is done.
+    let last = format!("{}", 600 - before);
+    let rest = stop_after("jobs", &["0"], &url, 600 - before).await.succeeded();
+    assert_eq!(rest.after("stopped after ").split(' ').next(), Some(&*last), "nothing is lost, and nothing done twice");
+}
+
+#[tokio::test]
+async fn a_job_that_is_submitted_many_times_is_done_once() {
+    run("dedupe", None).await.succeeded().tells_of_one_charge();
+}
+
+#[tokio::test]
+async fn long_jobs_run_once_time_out_or_are_cancelled() {
+    run("long_job", None).await.succeeded().tells_of_films();
+}
+
+#[tokio::test]
+async fn jobs_that_were_given_up_are_put_back() {
+    run("redrive", None).await.succeeded().tells_of_labels();
 }

@@ -113,3 +113,31 @@ async fn fans_join_on_jetstream() {
         run("fanbase").await.tells_of_fans(6);
     }
 }
+
+#[tokio::test]
+async fn jobs_of_three_kinds_are_done_on_jetstream() {
+    for _ in 0..2 {
+        run("jobs").await.tells_of_jobs(4);
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_done_once_on_jetstream() {
+    for _ in 0..2 {
+        run("dedupe").await.tells_of_one_charge();
+    }
+}
+
+#[tokio::test]
+async fn long_jobs_are_kept_alive_on_jetstream() {
+    for _ in 0..2 {
+        run("long_job").await.tells_of_films();
+    }
+}
+
+#[tokio::test]
+async fn jobs_are_put_back_on_jetstream() {
+    for _ in 0..2 {
+        run("redrive").await.tells_of_labels();
+    }
+}

@@ -3,7 +3,10 @@
 
 use anabranch::time::Clock;
 use std::{env, process::Stdio, time::Duration};
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
 
 /// What an example said, and with which exit code it ended.
 pub(crate) struct Said {
@@ -18,6 +21,55 @@ pub(crate) async fn run(example: &str, url: Option<&str>) -> Said {
 
 /// Runs an example with arguments to its end.
 pub(crate) async fn run_with(example: &str, arguments: &[&str], url: Option<&str>) -> Said {
+    let mut command = prepared(example, arguments, url);
+    let output = Clock::system().timeout(Duration::from_secs(120), command.output()).await;
+    let output = output.unwrap_or_else(|| panic!("`{example}` does not end")).expect("the example starts");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Said { text, code: output.status.code() }
+}
+
+/// Runs an example until it has said `words`, then tells it to end by SIGTERM.
+pub(crate) async fn stop_at(example: &str, arguments: &[&str], url: &str, words: &str) -> Said {
+    stop_when(example, arguments, url, |line| line.contains(words)).await
+}
+
+/// Runs an example until it has done so many jobs, then tells it to end by SIGTERM.
+pub(crate) async fn stop_after(example: &str, arguments: &[&str], url: &str, jobs: usize) -> Said {
+    let mut left = jobs;
+    stop_when(example, arguments, url, move |line| {
+        left -= usize::from(is_done(line));
+        left == 0
+    })
+    .await
+}
+
+async fn stop_when(example: &str, arguments: &[&str], url: &str, mut enough: impl FnMut(&str) -> bool) -> Said {
+    let mut command = prepared(example, arguments, Some(url));
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the example starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let talk = async {
+        let (mut text, mut told) = (String::new(), false);
+        while let Some(line) = lines.next_line().await.expect("it is text") {
+            if !told && enough(&line) {
+                told = true;
+                let process = child.id().expect("it runs").to_string();
+                let sent = Command::new("kill").args(["-TERM", &process]).status().await;
+                assert!(sent.is_ok_and(|status| status.success()), "it could not be told to end");
+            }
+            text.push_str(&line);
+            text.push('\n');
+        }
+        Said { text, code: child.wait().await.expect("it ends").code() }
+    };
+    Clock::system().timeout(Duration::from_secs(120), talk).await.unwrap_or_else(|| panic!("`{example}` does not end"))
+}
+
+/// Tells whether a line of the example `jobs` says that a job is done.
+fn is_done(line: &str) -> bool {
+    line.starts_with("email to ") || line.contains(" is 64 pixels wide") || line.contains(" owes ")
+}
+
+fn prepared(example: &str, arguments: &[&str], url: Option<&str>) -> Command {
     let binary = env::current_exe().expect("a test knows its own path");
     let built = binary.ancestors().nth(2).expect("tests are built below the profile's directory");
     let program = built.join("examples").join(format!("{example}{}", env::consts::EXE_SUFFIX));
@@ -27,10 +79,7 @@ pub(crate) async fn run_with(example: &str, arguments: &[&str], url: Option<&str
     if let Some(url) = url {
         command.env("ANABRANCH_URL", url);
     }
-    let output = Clock::system().timeout(Duration::from_secs(120), command.output()).await;
-    let output = output.unwrap_or_else(|| panic!("`{example}` does not end")).expect("the example starts");
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Said { text, code: output.status.code() }
+    command
 }
 
 impl Said {
@@ -264,5 +313,51 @@ impl Said {
         self.after("dead letter: \"let me in\": the payload does not match");
         assert_eq!(self.after("the first letter: "), "dear ann, welcome to the fans of the Rivers; badge [ann]");
         self.after(&format!("{count} fans are counted, {} jobs are done, 2 events given up", 3 * count));
+    }
+    /// Counts what the example `jobs` has done.
+    pub(crate) fn done_jobs(&self) -> usize {
+        self.text.lines().filter(|line| is_done(line)).count()
+    }
+
+    /// Checks the jobs: each done once, and every third email at its second attempt.
+    #[track_caller]
+    pub(crate) fn tells_of_jobs(&self, count: usize) {
+        assert_eq!(self.done_jobs(), 3 * count, "{}", self.text);
+        assert_eq!(self.after("email to ann3, "), "attempt 2");
+        assert_eq!(self.after("email to ann1, "), "attempt 1");
+        self.after("failed (the mail server is busy), again in 100ms");
+        self.after(&format!("all {} jobs are done", 3 * count));
+    }
+
+    /// Checks the payment: dropped twice by its id, left alone by its state, and made once.
+    #[track_caller]
+    pub(crate) fn tells_of_one_charge(&self) {
+        let dropped = self.text.lines().filter(|line| line.ends_with("and dropped: the queue has it already")).count();
+        assert_eq!(dropped, 2, "{}", self.text);
+        assert_eq!(self.after("done: "), "receipt for 4200 cents");
+        self.after("it came again, had ended, and was only acknowledged");
+        self.after("the customer is charged once");
+    }
+
+    /// Checks the films: one goes on beyond the queue's patience, one is told that its time is over, one that nobody wants it.
+    #[track_caller]
+    pub(crate) fn tells_of_films(&self) {
+        self.after("short takes longer than the expected 2s");
+        self.after("short is encoded");
+        assert_eq!(self.after("endless stops: "), "the attempt timed out");
+        assert!(self.after("given up: ").contains("took longer than 4s"), "{}", self.text);
+        assert_eq!(self.after("unwanted stops: "), "it was cancelled");
+        self.after("each ran once, and the queue was told that they go on");
+    }
+
+    /// Checks the labels: three letters with their errors, one thrown away, and two printed.
+    #[track_caller]
+    pub(crate) fn tells_of_labels(&self) {
+        let letters = self.text.lines().filter(|line| line.ends_with("the last: the printer is out of paper")).count();
+        assert_eq!(letters, 3, "{}", self.text);
+        assert_eq!(self.after("there is paper: "), "2 are put back");
+        self.after("printed: label for ann");
+        self.after("printed: label for bob");
+        self.after("no letter is left");
     }
 }
