@@ -181,8 +181,8 @@ impl Place {
     pub(super) fn parse(reply: &str) -> Option<Self> {
         let rest = reply.strip_prefix("$JS.ACK.")?.as_bytes();
         // Byte by byte: this is on the way of every message.
-        let tokens = 1 + rest.iter().filter(|byte| **byte == b'.').count();
-        let mut tokens = rest.split(|byte| *byte == b'.').skip(if tokens == 7 { 2 } else { 4 });
+        let tokens = || rest.split(|byte| *byte == b'.');
+        let mut tokens = tokens().skip(if tokens().count() == 7 { 2 } else { 4 });
         let mut number = || decimal(tokens.next()?);
         let (attempt, sequence, count, time, pending) = (number()?, number()?, number()?, number()?, number()?);
         let time = Timestamp::from_micros(i64::try_from(time / 1000).ok()?);
