@@ -78,7 +78,7 @@ fn every_stated_guarantee_names_a_test_that_exists() {
 #[test]
 fn every_defect_of_the_origins_has_a_row_and_a_test_that_knows_its_number() {
     let files = tree();
-    for defect in (1..=14).map(|number| format!("D{number}")) {
+    for defect in (1..=20).chain([22]).map(|number| format!("D{number}")) {
         let row = format!("| {defect} |");
         let listed = files.iter().any(|f| f.path == "docs/origins.md" && f.text.lines().any(|line| line.starts_with(&row)));
         assert!(listed, "docs/origins.md has no row for {defect}");

@@ -111,6 +111,42 @@ async fn what_was_settled_leaves_the_stream_also_behind_what_is_not() {
     pull.close().await;
 }
 
+/// A purge of settled messages makes the server forget what it was about to deliver again, so that it came after `ack_wait` only.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_handed_back_comes_at_once_although_others_are_swept_meanwhile() {
+    let url = NatsServer::shared().await.url();
+    let space = space(&url, "").await;
+    let options = QueueOptions::default().ack_wait(Duration::from_secs(600));
+    let queue = space.queue("work", options.clone()).await.unwrap();
+    for n in 0..8 {
+        queue.publish(Message::new(n.to_string())).await.unwrap();
+    }
+    let mut pull = queue.pull().await.unwrap();
+    let mut taken = Vec::new();
+    while taken.len() < 8 {
+        taken.extend(in_time("messages", pull.next(NonZeroUsize::new(8).unwrap())).await.unwrap());
+    }
+    pull.close().await;
+    for (n, delivery) in taken.into_iter().enumerate() {
+        if n < 4 { delivery.ack().await.unwrap() } else { delivery.retry(Duration::ZERO).await.unwrap() }
+    }
+    // Longer than settled messages gather, while nobody asks for messages.
+    let nobody: Option<()> = space.clock().timeout(Duration::from_millis(700), std::future::pending()).await;
+    assert!(nobody.is_none());
+    // Whoever opens the queue sweeps as well.
+    let other = anabranch::engine::Engine::open(&url).await.unwrap().space(space.name().as_str()).await.unwrap();
+    let queue = other.queue("work", options).await.unwrap();
+    let mut pull = queue.pull().await.unwrap();
+    let mut again = HashSet::new();
+    while again.len() < 4 {
+        for delivery in in_time("what was handed back", pull.next(NonZeroUsize::new(8).unwrap())).await.unwrap() {
+            again.insert(delivery.message().payload.clone());
+            delivery.ack().await.unwrap();
+        }
+    }
+    pull.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_longest_window_of_a_spaces_queues_is_the_streams() {
     let space = space(&NatsServer::shared().await.url(), "").await;

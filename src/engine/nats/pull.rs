@@ -307,6 +307,13 @@ impl Pull for Puller {
 
     async fn finish(mut self: Box<Self>) -> Vec<Delivery> {
         let link = Arc::clone(self.queue.feed());
+        // What the server gives for a request that it answers at once may be on its way to the subscription, and would be nobody's
+        // without it until `ack_wait` is over. One that waits has nothing under way, as far as anybody can know.
+        while self.inbox.as_ref().and_then(|i| i.open.as_ref()).is_some_and(|asked| !asked.waits) {
+            if let Event::Broken(reason) = self.event().await {
+                self.reset(reason);
+            }
+        }
         if let Some(mut inbox) = self.inbox.take() {
             // The server stops sending, and what is under way still arrives before the subscription ends.
             let drain = async {
