@@ -75,6 +75,8 @@ impl Router {
     /// `code` says what an event becomes. It may run several times for one event, and what it does beside that is done as often; the
     /// jobs that it names are there once. An error through `?` is tried again, one that is terminal makes the event a dead
     /// letter, and so does what cannot be decoded, and a [`RouteError`].
+    ///
+    /// Marks, records and letters are in the space under the source's name: give a stream another name than the queues of the space.
     pub fn builder<E, F, Fut>(space: &Space, source: impl Into<Source>, event: impl Into<Topic<E>>, code: F) -> RouterBuilder
     where
         E: Send + 'static,
