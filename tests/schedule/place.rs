@@ -51,7 +51,7 @@ impl Place {
 
     pub(crate) async fn inbox(&self) -> Inbox {
         // Where a firing is one commit nothing depends on the queue's dropping what comes twice. A server does that all the same.
-        let window = if self.road == Road::Bare { QueueOptions::default().dedupe_window } else { Duration::ZERO };
+        let window = if self.road == Road::Bare { QueueOptions::default().dedupe_window } else { seconds(1) / 10 };
         let options = QueueOptions::default().dedupe_window(window);
         let queue = self.space().queue("target", options).await.unwrap();
         Inbox { pull: queue.pull().await.unwrap(), clock: self.clock().clone() }
