@@ -23,6 +23,7 @@ pub(crate) enum Road {
 /// Some processes on one space.
 pub(crate) struct Place {
     pub(crate) spaces: Vec<Space>,
+    road: Road,
 }
 
 impl Place {
@@ -32,7 +33,7 @@ impl Place {
             Road::Index => space.clone().with_store(LesserStore::without_timers(&space)),
             Road::Bare => space.clone().with_store(LesserStore::without_commits(&space)),
         };
-        Self { spaces: spaces.into_iter().map(on).collect() }
+        Self { spaces: spaces.into_iter().map(on).collect(), road }
     }
 
     pub(crate) fn space(&self) -> &Space {
@@ -49,7 +50,10 @@ impl Place {
     }
 
     pub(crate) async fn inbox(&self) -> Inbox {
-        let queue = self.space().queue("target", QueueOptions::default()).await.unwrap();
+        // Where a firing is one commit nothing depends on the queue's dropping what comes twice. A server does that all the same.
+        let window = if self.road == Road::Bare { QueueOptions::default().dedupe_window } else { seconds(1) / 10 };
+        let options = QueueOptions::default().dedupe_window(window);
+        let queue = self.space().queue("target", options).await.unwrap();
         Inbox { pull: queue.pull().await.unwrap(), clock: self.clock().clone() }
     }
 
