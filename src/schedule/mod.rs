@@ -17,6 +17,7 @@ mod definition;
 mod delayed;
 mod error;
 mod event;
+mod jobs;
 mod ledger;
 mod poller;
 mod running;
