@@ -104,7 +104,14 @@ impl Ledger {
     ) -> Result<Settled, CellError> {
         let cell = self.cell(id)?;
         let retention = self.retention;
+        // What was committed, as far as is known.
+        let mut tried: Option<(Record, String)> = None;
         loop {
+            if let Some((record, reason)) = tried.take()
+                && patiently(self.clock(), || cell.read()).await?.is_some_and(|stored| stored.value == record)
+            {
+                return Ok(Settled { verdict: Verdict::Bury(reason), ours: true });
+            }
             let decide_in_turn = decide.clone();
             let edited = patiently(self.clock(), || {
                 let decide = decide_in_turn.clone();
@@ -125,7 +132,7 @@ impl Ledger {
             if !matches!(settled.verdict, Verdict::Bury(_)) {
                 return Ok(settled);
             }
-            if let Some(settled) = self.bury(&cell, &decide, &letter).await? {
+            if let Some(settled) = self.bury(&cell, &decide, &letter, &mut tried).await? {
                 return Ok(settled);
             }
         }
@@ -137,6 +144,7 @@ impl Ledger {
         cell: &Cell<Record>,
         decide: &(impl Fn(Option<&Record>) -> Decision + Sync),
         letter: &impl Fn(&Record, &str) -> Message,
+        tried: &mut Option<(Record, String)>,
     ) -> Result<Option<Settled>, CellError> {
         let stored = patiently(self.clock(), || cell.read()).await?;
         let (value, expect) = match &stored {
@@ -145,6 +153,7 @@ impl Ledger {
         };
         let Decision { record: Some(record), verdict: Verdict::Bury(reason) } = decide(value) else { return Ok(None) };
         let message = letter(&record, &reason);
+        *tried = Some((record.clone(), reason.clone()));
         let capabilities = self.space.store().capabilities();
         let options = capabilities.expiring(self.retention);
         if capabilities.atomic_commit {

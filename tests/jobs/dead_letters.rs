@@ -35,13 +35,16 @@ async fn a_letter_and_its_jobs_end_are_kept_together_whatever_the_store_answers(
         let (space, journal) = (space().await, Journal::default());
         let faulty = FaultyStore::over(&space, 1);
         let shaky = space.clone().with_store(Arc::clone(&faulty) as Arc<dyn Store>);
-        let worker = worker(&shaky).topic_with(NUMBER, once(), failing(&Arc::default(), &journal)).spawn().await.unwrap();
+        let mut builder = worker(&shaky).topic_with(NUMBER, once(), failing(&Arc::default(), &journal));
+        let mut events = builder.events();
+        let worker = builder.spawn().await.unwrap();
         faulty.once(fault, |call| call.op == Op::Commit);
         let jobs = jobs(&space).await;
         let id = jobs.submit(&NUMBER, &1).await.unwrap().id;
         assert!(matches!(jobs.outcome::<u64>(&id).await, Err(JobsError::Dead { .. })));
         let letters = jobs.dead_letters().await.unwrap().list(10).await.unwrap();
         assert_eq!(letters.len(), 1, "{fault:?}");
+        until(&mut events, |what| matches!(what, What::DeadLettered { .. })).await;
         worker.drain().await;
         assert_eq!(journal.all().len(), 1);
         assert_eq!(left_in(&space, "q", 3 * ACK_WAIT).await, []);

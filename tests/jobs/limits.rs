@@ -24,7 +24,7 @@ async fn so_many_jobs_of_a_key_run_at_once_in_all_workers_and_other_keys_do_not_
         let handler = move |job: Job<u64>| {
             let (ran, now, most) = (ran.clone(), Arc::clone(&now), Arc::clone(&most));
             async move {
-                if job.payload % 2 == 0 && job.payload < 100 {
+                if job.payload.is_multiple_of(2) && job.payload < 100 {
                     most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     pass(SECOND).await;
                     now.fetch_sub(1, Ordering::SeqCst);

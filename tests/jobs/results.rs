@@ -28,9 +28,9 @@ async fn a_result_is_there_for_whoever_waits_and_whoever_comes_later() {
     jobs.submit_as("seven", &NUMBER, &7).await.unwrap();
     assert_eq!(jobs.result::<u64>("seven").await.unwrap(), None);
     let waiting = jobs.outcome::<u64>("seven");
-    let worked =
+    let starts =
         async { worker(&space).retention(100 * SECOND).topic_with(NUMBER, kept(), doubling(&journal)).spawn().await.unwrap() };
-    let (result, worker) = tokio::join!(waiting, worked);
+    let (result, worker) = tokio::join!(waiting, starts);
     assert_eq!(result.unwrap(), 14);
     assert_eq!(jobs.result::<u64>("seven").await.unwrap(), Some(14));
     assert!(matches!(jobs.result::<String>("seven").await, Err(JobsError::Codec(_))));
