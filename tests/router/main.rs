@@ -7,4 +7,3 @@ mod leaving;
 mod once;
 mod pipeline;
 mod routing;
-mod without_commits;

@@ -1,12 +1,14 @@
 //! N jobs, exactly once: whatever is lost, refused or away between the commit and the acknowledgement.
 
 use super::kit::*;
-use super::without_commits::WithoutCommits;
 use anabranch::{
     Codec,
     engine::{Message, Space},
     jobs::{Job, JobResult, Route, Router, RouterBuilder, What},
-    testing::faulty::{Call, Fault, FaultyStore, Odds, Op},
+    testing::{
+        LesserStore,
+        faulty::{Call, Fault, FaultyStore, Odds, Op},
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -157,7 +159,7 @@ async fn every_job_is_there_once_whatever_happens_to_routers_and_store() {
 #[tokio::test(start_paused = true)]
 async fn without_commits_the_ids_of_jobs_keep_them_from_being_there_twice() {
     let space = space(&engine().await).await;
-    let plain = space.clone().with_store(WithoutCommits::over(&space));
+    let plain = space.clone().with_store(LesserStore::without_commits(&space));
     assert!(!plain.store().capabilities().atomic_commit);
     let faulty = FaultyStore::over(&plain, 1);
     // The jobs are published, and the mark is not written.
