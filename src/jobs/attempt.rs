@@ -118,7 +118,7 @@ impl Floor {
         self.settle(held, end).await;
         if let Some(permit) = permit {
             // One that is not released ends with its lease.
-            if let Err(error) = permit.release().await {
+            if let Err(error) = Box::pin(permit.release()).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a job's permit was not released");
             }
         }
@@ -145,7 +145,8 @@ impl Floor {
         }
     }
 
-    /// Works on a delivery until it is decided, and what was decided is stored.
+    /// Works on a delivery until it is decided, and what was decided is stored. What an ordinary success does without is boxed, since
+    /// every job's task would be as large.
     async fn work(&self, lane: &Lane, held: &Arc<Held>, permit: &mut Option<Guard>, begins: bool) -> End {
         let begun = self.space.clock().instant();
         let handler = self.handlers.get(held.topic());
@@ -165,17 +166,17 @@ impl Floor {
         if ordinary && !held.is_recorded() {
             return End { verdict: Verdict::Ack, what: What::Completed { took }, besides: None };
         }
-        match self.record(held, &outcome, rules).await {
+        match Box::pin(self.record(held, &outcome, rules)).await {
             Ok(settled) => {
                 if matches!(outcome, Outcome::Cancelled) {
                     // A flag that stays is found to be stale by whoever looks at it.
-                    drop(control::lower(&self.space, held.queue(), held.id()).await);
+                    drop(Box::pin(control::lower(&self.space, held.queue(), held.id())).await);
                 }
                 told(outcome, settled, took)
             }
             Err(CellError::Rejected(rejection @ Rejection::TooLarge { .. })) if matches!(outcome, Outcome::Done(Some(_))) => {
                 let outcome = Outcome::Hopeless(format!("its result cannot be kept: {rejection}"));
-                match self.record(held, &outcome, rules).await {
+                match Box::pin(self.record(held, &outcome, rules)).await {
                     Ok(settled) => told(outcome, settled, took),
                     Err(error) => unusable(&error),
                 }
@@ -211,7 +212,7 @@ impl Floor {
         let first = held.delivered.number == 1 && held.delivered.generation == 0;
         // Nothing can be known of a first delivery, unless its job's end is kept, or asked for.
         if !first || how.keep || asked {
-            let known = held.ledger.read(held.id()).await.map_err(Early::Unusable)?;
+            let known = Box::pin(held.ledger.read(held.id())).await.map_err(Early::Unusable)?;
             let admission = rules::admit(known.as_ref(), held.delivered, &how.retry);
             if let Some(known) = known.filter(|known| known.generation == held.delivered.generation) {
                 let _ = held.known.set(known);
@@ -236,7 +237,8 @@ impl Floor {
         if let Some((key, most)) = concurrency.filter(|(key, _)| !key.is_empty()) {
             let name = format!("job/{}/{key}", held.queue());
             let semaphore = Semaphore::new(&self.space, &name, most, self.key_lease).map_err(|e| refused(&e))?;
-            match semaphore.holder_info(clipped(held.id().to_owned(), 256)).try_acquire().await {
+            let semaphore = semaphore.holder_info(clipped(held.id().to_owned(), 256));
+            match Box::pin(semaphore.try_acquire()).await {
                 Ok(Some(guard)) => *permit = Some(guard),
                 Ok(None) => return Ok(Outcome::Blocked(None)),
                 Err(error) => return Ok(unlimited(&error)),
@@ -244,7 +246,7 @@ impl Floor {
         }
         if let Some((key, limiter)) = rate.filter(|(key, _)| !key.is_empty()) {
             let checked = match limiter.key(&key) {
-                Ok(limiter) => limiter.check_one().await,
+                Ok(limiter) => Box::pin(limiter.check_one()).await,
                 Err(error) => Err(error),
             };
             match checked {
