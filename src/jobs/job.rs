@@ -43,6 +43,13 @@ impl<T> Job<T> {
         self.held.id()
     }
 
+    /// Parts the payload from the rest, for a handler that gives it away.
+    #[must_use]
+    pub fn split(self) -> (T, Job<()>) {
+        let Self { payload, held, bus } = self;
+        (payload, Job { payload: (), held, bus })
+    }
+
     /// Returns its topic.
     #[must_use]
     pub fn topic(&self) -> &str {

@@ -23,6 +23,7 @@ mod error;
 mod firing;
 mod hosted;
 mod intake;
+mod job;
 mod lifecycle;
 mod message;
 mod nudge;

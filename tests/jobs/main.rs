@@ -13,5 +13,6 @@ mod pause;
 mod results;
 mod rules;
 mod rules_property;
+mod runs;
 mod submit;
 mod worker;
