@@ -15,6 +15,7 @@ use super::{
     ledger::{Ledger, Settled, label},
     letters,
     options::Rules,
+    sender_of,
     slots::Slot,
 };
 use crate::{
@@ -254,6 +255,11 @@ impl Floor {
                 Ok(Answer::Denied { retry_in }) => return Ok(Outcome::Blocked(Some(retry_in))),
                 Err(error) => return Ok(unlimited(&error)),
             }
+        }
+        if held.attempt() == 1
+            && let Some((schedule, due)) = sender_of(&held.delivery.message().headers)
+        {
+            self.bus.tell(held, || What::Scheduled { schedule: schedule.to_owned(), due });
         }
         self.bus.tell(held, || What::Received);
         let mut body = pin!(AssertUnwindSafe(body).catch_unwind());

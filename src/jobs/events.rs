@@ -45,6 +45,14 @@ pub struct Which {
 pub enum What {
     /// The worker takes jobs from now on.
     Started,
+    /// The first attempt of a job that a schedule sent is about to begin; [`Received`](Self::Received) follows. A job that comes again
+    /// without having used that attempt up, or is put back after it was given up, is told of again.
+    Scheduled {
+        /// The name of the schedule.
+        schedule: String,
+        /// The time for which it fired.
+        due: Timestamp,
+    },
     /// An attempt begins.
     Received,
     /// The queue was told that the work goes on.

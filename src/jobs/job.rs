@@ -12,6 +12,7 @@ use crate::{
     jobs::{
         JobsError,
         events::{Bus, What},
+        sender_of,
     },
     time::{Clock, Timestamp},
 };
@@ -72,6 +73,14 @@ impl<T> Job<T> {
     #[must_use]
     pub fn headers(&self) -> &Headers {
         &self.held.delivery.message().headers
+    }
+
+    /// Returns the name of the schedule that sent it and the time for which it fired, the same for each attempt; `None` when no schedule
+    /// did. It is what the headers of its message say ([`SCHEDULE_NAME`](super::SCHEDULE_NAME),
+    /// [`SCHEDULE_TIME`](super::SCHEDULE_TIME)).
+    #[must_use]
+    pub fn schedule(&self) -> Option<(&str, Timestamp)> {
+        sender_of(self.headers())
     }
 
     /// Returns the subject that its message was published on, where it comes from a [`Stream`](crate::engine::Stream).

@@ -12,13 +12,10 @@ use super::{
 use crate::{
     core::schedule::{Firing, Letter, Live, Record, Waiting},
     engine::{Commit, Entry, Expect, Key, Message, Name, Outgoing, Rejection, Revision, Space, Store, StoreError, Timer},
+    jobs::sent_by,
     time::{Clock, Timestamp},
 };
 use std::sync::Arc;
-
-/// The header that names the schedule of a firing's message, and the one that says for which time it fires.
-pub(super) const NAME_HEADER: &str = "Schedule-Name";
-pub(super) const TIME_HEADER: &str = "Schedule-Time";
 
 /// The schedules and delayed messages of a space.
 #[derive(Debug, Clone)]
@@ -204,5 +201,5 @@ pub(super) fn outgoing(letter: &Letter, finish: impl FnOnce(Message) -> Message)
 }
 
 fn named(message: Message, schedule: &str, firing: &Firing) -> Message {
-    message.id(firing.id.clone()).header(NAME_HEADER, schedule).header(TIME_HEADER, firing.at.to_string())
+    sent_by(message.id(firing.id.clone()), schedule, firing.at)
 }

@@ -35,7 +35,7 @@ pub use running::Running;
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use schedules::{Change, Schedules};
 
-use crate::{engine::Delivery, time::Timestamp};
+use crate::{engine::Delivery, jobs::sender_of, time::Timestamp};
 
 /// Returns the id of the firing that sent a message; of one that no schedule sent, its own id, or its place in the queue. It is what
 /// [`SupervisorBuilder::run_id`](crate::runtime::SupervisorBuilder::run_id) takes, so that a firing is a run of this id.
@@ -44,9 +44,9 @@ pub fn firing_id(delivery: &Delivery) -> String {
     delivery.message().id.clone().unwrap_or_else(|| delivery.sequence().to_string())
 }
 
-/// Returns the name of the schedule that sent a message, and the time for which it fired; `None` when no schedule did.
+/// Returns the name of the schedule that sent a message, and the time for which it fired; `None` when no schedule did. A job is asked
+/// by [`Job::schedule`](crate::jobs::Job::schedule).
 #[must_use]
 pub fn fired_by(delivery: &Delivery) -> Option<(&str, Timestamp)> {
-    let headers = &delivery.message().headers;
-    Some((headers.get(ledger::NAME_HEADER)?, Timestamp::parse_rfc3339(headers.get(ledger::TIME_HEADER)?)?))
+    sender_of(&delivery.message().headers)
 }

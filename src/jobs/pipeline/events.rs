@@ -49,6 +49,20 @@ pub enum PipelineEvent {
         /// What it became.
         jobs: Vec<RoutedJob>,
     },
+    /// A schedule has fired, and the job that it sent is about to begin: its [`JobStarted`](Self::JobStarted) follows.
+    ///
+    /// Told before the first attempt only, so once a firing, unless that attempt is not used up (a snooze, a drain that hands it back)
+    /// or the job is put back after it was given up: then it is told again. A firing whose job nobody here works on is not told of.
+    Cron {
+        /// When it was told.
+        at: Timestamp,
+        /// The job; its id is that of the firing.
+        job: Which,
+        /// The name of the schedule.
+        schedule: String,
+        /// The time for which it fired.
+        due: Timestamp,
+    },
     /// An attempt of a job begins.
     JobStarted {
         /// When.
@@ -111,6 +125,8 @@ pub enum PipelineEvent {
 pub enum Kind {
     /// [`PipelineEvent::Streamed`].
     Streamed,
+    /// [`PipelineEvent::Cron`].
+    Cron,
     /// [`PipelineEvent::JobStarted`].
     JobStarted,
     /// [`PipelineEvent::JobProgressed`].
@@ -131,6 +147,7 @@ impl PipelineEvent {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Streamed { .. } => Kind::Streamed,
+            Self::Cron { .. } => Kind::Cron,
             Self::JobStarted { .. } => Kind::JobStarted,
             Self::JobProgressed { .. } => Kind::JobProgressed,
             Self::JobCompleted { .. } => Kind::JobCompleted,
@@ -156,7 +173,8 @@ impl PipelineEvent {
         let of = |which: &Which| which.topic == topic;
         match self {
             Self::Streamed { jobs, .. } => jobs.iter().any(|job| job.topic == topic),
-            Self::JobStarted { job, .. }
+            Self::Cron { job, .. }
+            | Self::JobStarted { job, .. }
             | Self::JobProgressed { job, .. }
             | Self::JobCompleted { job, .. }
             | Self::JobFailed { job, .. } => of(job),
@@ -185,6 +203,7 @@ fn told(role: Role, event: Event) -> PipelineEvent {
     match (role, what, job) {
         (Role::Router, What::Routed { jobs }, Some(event)) => PipelineEvent::Streamed { at, event, jobs },
         (Role::Router, What::Failed { message, .. }, event) => error(working, event, message),
+        (Role::Worker, What::Scheduled { schedule, due }, Some(job)) => PipelineEvent::Cron { at, job, schedule, due },
         (Role::Worker, What::Received, Some(job)) => PipelineEvent::JobStarted { at, job },
         (Role::Worker, What::Progressed { progress }, Some(job)) => PipelineEvent::JobProgressed { at, job, progress },
         (Role::Worker, What::Completed { took }, Some(job)) => PipelineEvent::JobCompleted { at, job, took },
@@ -288,6 +307,16 @@ mod tests {
             let told = event(role, Some(which("welcome")), what);
             assert_eq!((told.kind(), told.stage()), (kind, stage), "{told:?}");
         }
+    }
+
+    #[test]
+    fn a_firing_is_about_the_topic_of_its_job() {
+        let fired = || What::Scheduled { schedule: "nightly".into(), due: Timestamp::from_micros(7) };
+        let cron = event(Role::Worker, Some(which("welcome")), fired());
+        assert_eq!((cron.kind(), cron.stage()), (Kind::Cron, Stage::Job));
+        assert!(cron.is_about("welcome") && !cron.is_about("badge"));
+        // An event that a schedule sent is no job yet.
+        assert_eq!(event(Role::Router, Some(which("")), fired()).kind(), Kind::Other);
     }
 
     #[test]

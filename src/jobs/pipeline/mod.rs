@@ -14,10 +14,13 @@ use super::{
 };
 use crate::{
     codec::Payload,
-    engine::{Name, Space},
+    engine::{Name, Outgoing, Space},
     topology::NodeResult,
 };
 use std::{collections::BTreeMap, fmt};
+
+/// A topic of which nobody has told the pipeline.
+const NO_SUCH_TOPIC: JobsError = JobsError::Invalid("the pipeline has no such topic: say so before it is started");
 
 /// Routers and workers that belong together, until they are drained or dropped.
 ///
@@ -105,8 +108,51 @@ impl Pipeline {
         self.of(topic)?.submit_as(id, topic, payload).await
     }
 
+    /// Makes a job for whatever else sends it to the queue of its topic: a schedule, a delayed message, a commit.
+    ///
+    /// A [`Schedule`](crate::schedule::Schedule) that sends it enqueues a job at each of its times, under the id of the firing. The job
+    /// knows its [`schedule`](Job::schedule), and [`PipelineEvent::Cron`] tells of it.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use anabranch::{Codec, engine::Engine, schedule::{Schedule, Scheduler, Schedules}};
+    /// use anabranch::jobs::{Job, Kind, Pipeline, PipelineEvent, Topic};
+    ///
+    /// const REPORT: Topic<String> = Topic::new("report", Codec::json());
+    ///
+    /// let space = Engine::open("memory:").await?.space("club").await?;
+    /// let pipeline = Pipeline::builder(&space, "club").dequeue(REPORT, async |job: Job<String>| {
+    ///     Ok(job.schedule().map(|(name, _)| format!("{} {}", name, job.payload)))
+    /// });
+    /// let pipeline = pipeline.spawn().await?;
+    /// let mut crons = pipeline.events().of(Kind::Cron).about("report");
+    ///
+    /// let schedules = Schedules::new(&space)?;
+    /// let nightly = Schedule::new("nightly", "0 2 * * *".parse()?, pipeline.outgoing(&REPORT, &"members".to_owned())?);
+    /// schedules.create(&nightly).await?;
+    /// let scheduler = Scheduler::builder(&space).spawn().await?;
+    ///
+    /// // It fires at two o'clock, and now, since somebody cannot wait.
+    /// let firing = schedules.trigger("nightly").await?;
+    /// let Some(PipelineEvent::Cron { job, schedule, due, .. }) = crons.next().await else { panic!("it goes on") };
+    /// assert_eq!((job.id.as_str(), schedule.as_str(), due), (firing.id.as_str(), "nightly", firing.at));
+    /// let done = pipeline.jobs("report").unwrap().outcome::<Option<String>>(&firing.id).await?;
+    /// assert_eq!(done.unwrap(), "nightly members");
+    /// scheduler.drain().await;
+    /// pipeline.drain().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`JobsError::Invalid`] for a topic that the pipeline does not have, [`JobsError::Codec`] for a payload that cannot be written.
+    pub fn outgoing<T>(&self, topic: &Topic<T>, payload: &T) -> Result<Outgoing, JobsError> {
+        let queue = self.of(topic)?.queue().name().clone();
+        Ok(Outgoing { queue, message: topic.message(payload)? })
+    }
+
     fn of<T>(&self, topic: &Topic<T>) -> Result<&Jobs, JobsError> {
-        self.jobs(topic.name()).ok_or(JobsError::Invalid("the pipeline has no such topic: say so before it is started"))
+        self.jobs(topic.name()).ok_or(NO_SUCH_TOPIC)
     }
 
     /// Stops the routers first, then the workers, as a process does that ends: what has not begun is handed back, and what runs
@@ -201,10 +247,22 @@ impl PipelineBuilder {
         self
     }
 
-    /// Returns the name of the queue that the jobs of a topic are in, for whoever sends there from elsewhere: a commit, a schedule.
+    /// Returns the name of the queue that the jobs of a topic are in, for whoever works on them or sends there from elsewhere.
     #[must_use]
     pub fn queue_of(&self, topic: &str) -> String {
         format!("{}-{topic}", self.name)
+    }
+
+    /// Makes a job for whatever else sends it to the queue of its topic, also in a process that does not start the pipeline; see
+    /// [`Pipeline::outgoing`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pipeline::outgoing`], for a topic that was not given to [`dequeue`](Self::dequeue) or [`topic`](Self::topic) before; and
+    /// [`JobsError::Store`] when the queue's name, `<pipeline>-<topic>`, is none.
+    pub fn outgoing<T>(&self, topic: &Topic<T>, payload: &T) -> Result<Outgoing, JobsError> {
+        let queue = self.queues.get(topic.name()).ok_or(NO_SUCH_TOPIC)?;
+        Ok(Outgoing { queue: Name::new(queue.as_str())?, message: topic.message(payload)? })
     }
 
     /// Listens to the pipeline from its start; see [`Pipeline::events`].
