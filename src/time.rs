@@ -5,6 +5,7 @@
 //! [`Instant`], because wall clocks of two machines disagree and one machine's may jump.
 #![expect(clippy::disallowed_methods, reason = "this is the room that the lint points to")]
 
+use futures_util::FutureExt as _;
 use rand::RngExt as _;
 use std::{fmt, future::Future, time::Duration};
 pub use tokio::time::Instant;
@@ -158,8 +159,9 @@ impl Clock {
     /// # Cancel safety
     ///
     /// As safe as `future`, which is dropped when time runs out.
-    pub async fn timeout<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
-        tokio::time::timeout(limit, future).await.ok()
+    pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> impl Future<Output = Option<F::Output>> + use<F> {
+        // Not `async`: what is moved into such a function has its place twice.
+        tokio::time::timeout(limit, future).map(Result::ok)
     }
 }
 

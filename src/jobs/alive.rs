@@ -7,14 +7,22 @@ use super::{
     events::{Bus, What},
     held::Held,
 };
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 /// Does `work` and keeps the delivery alive meanwhile. Work that ends at once costs no timer.
-pub(super) async fn alive<T>(held: &Held, bus: &Bus, ack_wait: Duration, work: impl Future<Output = T>) -> T {
+pub(super) async fn alive<T>(
+    held: &Held,
+    bus: &Bus,
+    ack_wait: Duration,
+    // By reference: work that is moved in has its place twice, and it is large.
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> T {
     let clock = held.ledger.clock();
     // A third of the wait: two beats may fail before the message goes to somebody else.
     let beat = ack_wait / 3;
-    let mut work = pin!(work);
     let mut heard = None;
     loop {
         let begun = clock.instant();

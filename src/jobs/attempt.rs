@@ -115,7 +115,7 @@ impl Floor {
             };
             (self.work(lane, held, &mut permit, slot.is_some()).await, slot)
         };
-        let (end, slot) = alive(held, &self.bus, lane.queue.options().ack_wait, work).await;
+        let (end, slot) = alive(held, &self.bus, lane.queue.options().ack_wait, pin!(work)).await;
         self.settle(held, end).await;
         if let Some(permit) = permit {
             // One that is not released ends with its lease.
