@@ -18,7 +18,7 @@ use anabranch::{
     Codec, RetryPolicy,
     coordination::Counter,
     engine::{Engine, Message, StreamOptions},
-    jobs::{Job, JobError, JobResult, JobResultExt as _, Jobs, Pipeline, PipelineEvent, Route, Topic, TopicOptions},
+    jobs::{Job, JobError, JobResult, Jobs, NodeResultExt as _, Pipeline, PipelineEvent, Route, Topic, TopicOptions},
     time::nonce,
 };
 use prost::Message as _;

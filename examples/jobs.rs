@@ -16,7 +16,7 @@
 use anabranch::{
     Codec, RetryPolicy,
     engine::Engine,
-    jobs::{Job, JobResult, JobResultExt, Jobs, Topic, TopicOptions, What, Worker},
+    jobs::{Job, JobResult, Jobs, NodeResultExt, Topic, TopicOptions, What, Worker},
 };
 use serde::{Deserialize, Serialize};
 use std::{env, error::Error, num::NonZeroUsize, time::Duration};

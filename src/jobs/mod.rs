@@ -30,7 +30,7 @@ mod worker;
 
 pub use crate::{
     core::jobs::{Failure, How, Letter, Progress, Record, State},
-    topology::{NodeError as JobError, NodeResult as JobResult, NodeResultExt as JobResultExt},
+    topology::NodeResultExt,
 };
 pub use builder::{Source, WorkerBuilder};
 pub use client::{Jobs, Submitted};
@@ -46,3 +46,9 @@ pub use sender::{SCHEDULE_NAME, SCHEDULE_TIME};
 pub(crate) use sender::{sender_of, sent_by};
 pub use topic::{GENERATION, JOB_ID, JOB_TOPIC, Topic};
 pub use worker::Worker;
+
+/// What a handler fails with, which is what a node fails with.
+// An alias: after a re-export under this name the compiler would call the errors of nodes by it, too.
+pub type JobError = crate::topology::NodeError;
+/// What a handler returns.
+pub type JobResult<T> = crate::topology::NodeResult<T>;

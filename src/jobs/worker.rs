@@ -18,7 +18,7 @@ const LAST_STEPS: Duration = Duration::from_secs(10);
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// use anabranch::{Codec, engine::Engine, jobs::{Job, JobResult, JobResultExt, Jobs, Topic, TopicOptions, Worker}};
+/// use anabranch::{Codec, engine::Engine, jobs::{Job, JobResult, NodeResultExt, Jobs, Topic, TopicOptions, Worker}};
 ///
 /// const SQUARE: Topic<i64> = Topic::new("square", Codec::json());
 ///

@@ -6,7 +6,7 @@ use crate::kit::{
 use anabranch::{
     Codec, RetryPolicy, StopReason,
     engine::{Message, Store, StoreError},
-    jobs::{Job, JobError, JobResult, JobResultExt, JobsError, Letter, Topic, TopicOptions, What, Worker},
+    jobs::{Job, JobError, JobResult, JobsError, Letter, NodeResultExt, Topic, TopicOptions, What, Worker},
     testing::faulty::FaultyStore,
 };
 use std::sync::{

@@ -5,7 +5,7 @@ use anabranch::{
     Codec, CodecError, RetryPolicy,
     engine::{Message, Space, StreamOptions},
     jobs::{
-        Event, Events, Job, JobError, JobResult, JobResultExt, Jobs, JobsError, Route, Router, RouterBuilder, Topic,
+        Event, Events, Job, JobError, JobResult, Jobs, JobsError, NodeResultExt, Route, Router, RouterBuilder, Topic,
         TopicOptions, What,
     },
 };

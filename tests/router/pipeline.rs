@@ -5,8 +5,8 @@ use anabranch::{
     Codec, RetryPolicy,
     engine::{Message, StreamOptions},
     jobs::{
-        Job, JobError, JobResult, JobResultExt, JobsError, Kind, Pipeline, PipelineEvent, PipelineEvents, Route, Router, Stage,
-        Topic, TopicOptions,
+        Job, JobError, JobResult, JobsError, Kind, NodeResultExt, Pipeline, PipelineEvent, PipelineEvents, Route, Router,
+        Stage, Topic, TopicOptions,
     },
 };
 

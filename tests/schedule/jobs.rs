@@ -7,7 +7,7 @@ use super::{
 use anabranch::{
     Codec,
     engine::{Name, Outgoing, QueueOptions},
-    jobs::{Job, JobResultExt as _, Jobs, State, Topic, TopicOptions, Worker},
+    jobs::{Job, Jobs, NodeResultExt as _, State, Topic, TopicOptions, Worker},
     schedule::{Missed, Overlap, Schedule, Scheduler, Schedules},
 };
 use std::{num::NonZeroU32, sync::Arc, time::Duration};

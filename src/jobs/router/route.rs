@@ -92,7 +92,7 @@ pub enum RouteError {
     UnknownTopic(String),
     /// A payload cannot be written.
     #[error("the payload of job {number} (`{topic}`) cannot be written")]
-    Payload {
+    Unwritable {
         /// Which of the event's jobs it is.
         number: usize,
         /// Its topic.
@@ -122,7 +122,7 @@ pub(super) fn plan(event: &str, route: Route, queues: &Queues, limit: usize) -> 
         let Some(queue) = queues.get(&topic) else { return Err(RouteError::UnknownTopic(topic)) };
         let message = match message {
             Ok(message) => message,
-            Err(source) => return Err(RouteError::Payload { number, topic, source }),
+            Err(source) => return Err(RouteError::Unwritable { number, topic, source }),
         };
         let id = format!("{event}/{number}");
         let job = RoutedJob { id: id.clone(), topic, queue: queue.to_string() };
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn one_job_that_cannot_be_sent_keeps_the_others_back() {
         let route = Route::to(&WELCOME, &"ann".to_owned()).and(&ODD, &1.0);
-        assert!(matches!(plan("e", route, &queues(), 9), Err(RouteError::Payload { number: 1, .. })));
+        assert!(matches!(plan("e", route, &queues(), 9), Err(RouteError::Unwritable { number: 1, .. })));
         let elsewhere = Topic::named("elsewhere", Codec::<String>::json());
         let route = Route::to(&WELCOME, &"ann".to_owned()).and(&elsewhere, &"bob".to_owned());
         assert!(matches!(plan("e", route, &queues(), 9), Err(RouteError::UnknownTopic(topic)) if topic == "elsewhere"));
