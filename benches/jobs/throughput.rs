@@ -14,6 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::{
     sync::{Notify, Semaphore},
@@ -81,7 +82,9 @@ async fn library(space: &Space, jobs: usize, at_once: usize) -> (f64, f64) {
     filled(space, jobs).await;
     let (done, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let (counter, last) = (Arc::clone(&done), Arc::clone(&all));
-    timed(jobs, async {
+    let clock = Clock::system();
+    let mut left = None;
+    let measured = timed(jobs, async {
         let worker = Worker::builder(space, "work")
             .concurrency(NonZeroUsize::new(at_once).unwrap())
             .topic(NOTHING, move |_: Job<Bytes>| {
@@ -94,11 +97,16 @@ async fn library(space: &Space, jobs: usize, at_once: usize) -> (f64, f64) {
             .await
             .unwrap();
         all.notified().await;
-        // Ends when the last acknowledgements are confirmed.
-        worker.drain().await;
-        assert_eq!(done.load(Ordering::Relaxed), jobs, "a job ran twice");
+        // Until the last acknowledgements are confirmed. A drain has to wait for a request that the server has, up to 200 ms.
+        while worker.in_hand() > 0 {
+            clock.sleep(Duration::from_millis(1)).await;
+        }
+        left = Some(worker);
     })
-    .await
+    .await;
+    left.unwrap().drain().await;
+    assert_eq!(done.load(Ordering::Relaxed), jobs, "a job ran twice");
+    measured
 }
 
 async fn engine(space: &Space, jobs: usize, at_once: usize) -> (f64, f64) {

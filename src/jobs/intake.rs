@@ -16,9 +16,6 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{oneshot, watch};
 
-/// How long room gathers where there are more jobs than room.
-const GATHER: Duration = Duration::from_millis(2);
-
 /// The task that takes jobs from one queue.
 pub(super) struct Intake {
     pub(super) floor: Arc<Floor>,
@@ -32,7 +29,6 @@ impl Intake {
         let clock = self.floor.space.clock().clone();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         let mut pause = self.lane.control.pause();
-        let mut full = false;
         loop {
             if self.waits_out(&mut pause).await {
                 break;
@@ -42,7 +38,7 @@ impl Intake {
                 () = self.floor.stop.cancelled() => break,
                 // Nothing that arrives from now on is begun.
                 _ = pause.changed() => continue,
-                taken = self.next(&mut pull, &mut full) => taken,
+                taken = self.next(&mut pull) => taken,
             };
             match taken {
                 Ok(deliveries) => {
@@ -87,17 +83,9 @@ impl Intake {
         self.floor.stop.is_cancelled()
     }
 
-    /// Waits for room, then for messages, and takes no more than there is room for. Where the last request was answered in `full`, more
-    /// room is waited for, and not for long: a request for few messages costs the server as much as one for many.
-    async fn next(&self, pull: &mut Box<dyn Pull>, full: &mut bool) -> Result<Vec<Delivery>, StoreError> {
-        let lane = self.lane.number;
-        let mut room = self.slots.room(lane).await;
-        if *full && let Some(more) = self.floor.space.clock().timeout(GATHER, self.slots.much_room(lane)).await {
-            room = more;
-        }
-        let taken = pull.next(room).await?;
-        *full = taken.len() == room.get();
-        Ok(taken)
+    /// Waits for room, then for messages, and takes no more than there is room for.
+    async fn next(&self, pull: &mut Box<dyn Pull>) -> Result<Vec<Delivery>, StoreError> {
+        pull.next(self.slots.room(self.lane.number).await).await
     }
 
     /// Hands a delivery back that is not begun.

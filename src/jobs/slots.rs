@@ -11,9 +11,6 @@ use std::{
 };
 use tokio::sync::{Notify, oneshot};
 
-/// Which part of all slots is a good part.
-const GOOD_PART: usize = 4;
-
 /// The slots of a worker.
 #[derive(Debug)]
 pub(super) struct Slots {
@@ -73,25 +70,12 @@ impl Slots {
     ///
     /// Safe: nothing is taken yet.
     pub(super) async fn room(&self, lane: usize) -> NonZeroUsize {
-        self.room_for(lane, 1).await
-    }
-
-    /// Waits until a lane may take a good part of what the worker works on at once, and returns how many.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: nothing is taken yet.
-    pub(super) async fn much_room(&self, lane: usize) -> NonZeroUsize {
-        self.room_for(lane, self.whole / GOOD_PART).await
-    }
-
-    async fn room_for(&self, lane: usize, least: usize) -> NonZeroUsize {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // Listens from here on, before looking.
             changed.as_mut().enable();
-            if let Some(room) = NonZeroUsize::new(self.look(lane)).filter(|room| room.get() >= least) {
+            if let Some(room) = NonZeroUsize::new(self.look(lane)) {
                 return room;
             }
             changed.await;
