@@ -85,6 +85,14 @@ pub(crate) fn extract<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Trace
     Some(Trace { parent, state: get(TRACESTATE).unwrap_or_default().to_owned() })
 }
 
+/// Puts a trace context into a message's headers.
+pub(crate) fn inject(trace: &Trace, mut set: impl FnMut(&'static str, &str)) {
+    set(TRACEPARENT, &trace.parent);
+    if !trace.state.is_empty() {
+        set(TRACESTATE, &trace.state);
+    }
+}
+
 /// Tells whether a text is a `traceparent` of version 00: `00-<32 hex>-<16 hex>-<2 hex>`, the ids not all zero.
 fn is_traceparent(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();

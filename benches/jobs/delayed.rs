@@ -3,7 +3,7 @@
 //! The floor of scheduling is a plain write of a key for each, the floor of arriving the queue alone: as many messages published and
 //! pulled. Each message has to arrive once, or the bench fails.
 
-use crate::{cpu_seconds, fresh, shown};
+use crate::{fresh, machine::own_cpu, shown};
 use anabranch::{
     engine::{Expect, Key, Message, Name, Outgoing, Pull, PutOptions, QueueOptions, Space},
     schedule::{Delayed, Placed, Scheduler},
@@ -97,7 +97,7 @@ async fn library(space: &Space, count: usize) -> (Duration, f64, Duration) {
     let wait = Duration::from_millis(2000 + count as u64 / 2);
     let (clock, due) = (Clock::system(), Clock::system().now() + wait);
     let moment = clock.instant() + wait;
-    let cpu = cpu_seconds();
+    let cpu = own_cpu();
     let placing = each(count, |n| {
         let delayed = delayed.clone();
         async move {
@@ -107,7 +107,7 @@ async fn library(space: &Space, count: usize) -> (Duration, f64, Duration) {
         }
     })
     .await;
-    let cpu = (cpu_seconds() - cpu) * 1e6 / count as f64;
+    let cpu = (own_cpu() - cpu) * 1e6 / count as f64;
     assert!(clock.instant() < moment, "scheduling took until they were due: nothing can be said of their arrival");
     let scheduler = Scheduler::builder(space).spawn().await.unwrap();
     let end = taken(pull, count).await;

@@ -18,6 +18,9 @@
 mod client;
 mod delayed;
 mod latency;
+#[path = "../contention/machine.rs"]
+#[allow(dead_code, reason = "only the processor time is asked for")]
+mod machine;
 mod throughput;
 
 use anabranch::{
@@ -57,15 +60,6 @@ impl Side {
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
-}
-
-/// The processor seconds that this process took so far, where the system tells it in a file.
-fn cpu_seconds() -> f64 {
-    const TICKS: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the program's name, which may contain anything, user and system time are the 12th and 13th field.
-    let fields: Vec<f64> = stat.rsplit(')').next().unwrap_or_default().split(' ').filter_map(|f| f.parse().ok()).collect();
-    fields.get(10..12).map_or(f64::NAN, |times| times.iter().sum::<f64>() / TICKS)
 }
 
 /// A time for people.

@@ -1,6 +1,6 @@
 //! How many jobs a second are handled and acknowledged, of a queue that is full.
 
-use crate::{PAYLOAD, ROUNDS, Side, cpu_seconds, fresh, median};
+use crate::{PAYLOAD, ROUNDS, Side, fresh, machine::own_cpu, median};
 use anabranch::{
     Codec,
     engine::{Message, Queue, QueueOptions, Space},
@@ -72,9 +72,9 @@ async fn filled(space: &Space, jobs: usize) -> Arc<dyn Queue> {
 
 /// Measures some work, as jobs a second and as microseconds of processor a job.
 pub(crate) async fn timed(jobs: usize, work: impl Future<Output = ()>) -> (f64, f64) {
-    let (started, cpu) = (Clock::system().instant(), cpu_seconds());
+    let (started, cpu) = (Clock::system().instant(), own_cpu());
     work.await;
-    let (took, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    let (took, cpu) = (started.elapsed().as_secs_f64(), own_cpu() - cpu);
     (jobs as f64 / took, cpu * 1e6 / jobs as f64)
 }
 

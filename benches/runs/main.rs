@@ -15,6 +15,9 @@
 
 #[cfg(feature = "nats")]
 mod bare;
+#[path = "../contention/machine.rs"]
+#[allow(dead_code, reason = "only the processor time is asked for")]
+mod machine;
 
 use anabranch::{
     Ctx, NodeResult, Topology,
@@ -23,6 +26,7 @@ use anabranch::{
     time::{Clock, nonce},
 };
 use futures_util::TryStreamExt as _;
+use machine::own_cpu;
 use std::{
     num::NonZeroUsize,
     sync::{
@@ -112,9 +116,9 @@ impl Written {
 
 impl Round {
     async fn measure(self, work: impl Future<Output = ()>) -> Measured {
-        let (started, cpu) = (Clock::system().instant(), cpu_seconds());
+        let (started, cpu) = (Clock::system().instant(), own_cpu());
         work.await;
-        let (took, cpu) = (started.elapsed(), cpu_seconds() - cpu);
+        let (took, cpu) = (started.elapsed(), own_cpu() - cpu);
         let messages = self.messages as f64;
         Measured { runs_per_second: messages / took.as_secs_f64(), cpu: cpu * 1e6 / messages }
     }
@@ -212,15 +216,6 @@ impl Round {
 async fn newest(space: &Space) -> u64 {
     let probe = Key::new("probe").unwrap();
     space.store().put(&probe, "".into(), Expect::Anything, PutOptions::default()).await.unwrap().get()
-}
-
-/// The processor time that this process took so far, where the system tells it in a file.
-fn cpu_seconds() -> f64 {
-    const TICKS: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the program's name, which may contain anything, user and system time are the 12th and 13th field.
-    let fields: Vec<f64> = stat.rsplit(')').next().unwrap_or_default().split(' ').filter_map(|f| f.parse().ok()).collect();
-    fields.get(10..12).map_or(f64::NAN, |times| times.iter().sum::<f64>() / TICKS)
 }
 
 #[tokio::main]

@@ -27,6 +27,7 @@ use crate::{
         retry::StopReason,
     },
     engine::{Delivery, Queue, Rejection, Space},
+    error::{chain, panic_text},
     telemetry,
     time::nonce,
     topology::NodeResult,
@@ -390,15 +391,4 @@ fn clipped(mut text: String, most: usize) -> String {
         text.push_str(" ...");
     }
     text
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
-/// An error and its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |e| e.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

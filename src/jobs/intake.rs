@@ -4,12 +4,13 @@
 //! attempt up. A queue that cannot be reached is tried again, for ever; a consumer that somebody deleted is made anew by the engine.
 
 use super::{
-    attempt::{Floor, Lane, chain},
+    attempt::{Floor, Lane},
     events::What,
     slots::Slots,
 };
 use crate::{
     engine::{Delivery, Pull, StoreError},
+    error::chain,
     jobs::control::Pause,
     time::Backoff,
 };

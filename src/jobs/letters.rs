@@ -71,8 +71,7 @@ pub struct DeadLetters {
 
 impl DeadLetters {
     pub(super) async fn of(space: &Space, source: Arc<dyn Queue>) -> Result<Self, JobsError> {
-        let name = dead_letters_of(source.name())?;
-        let dead = space.queue(name.as_str(), QueueOptions::default()).await?;
+        let dead = open(space, source.name()).await?;
         Ok(Self { space: space.clone(), source, dead })
     }
 
@@ -263,7 +262,7 @@ fn source(letter: &Letter, generation: u32) -> Message {
     message
 }
 
-/// Names a queue that dead letters go to.
+/// Opens the queue that the dead letters of a queue go to.
 pub(super) async fn open(space: &Space, queue: &Name) -> Result<Arc<dyn Queue>, JobsError> {
     Ok(space.queue(dead_letters_of(queue)?.as_str(), QueueOptions::default()).await?)
 }

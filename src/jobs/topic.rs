@@ -73,10 +73,7 @@ impl<T> Topic<T> {
             message.headers.set(JOB_TOPIC, &*self.name);
         }
         if let Some(trace) = telemetry::current() {
-            message.headers.set(telemetry::TRACEPARENT, trace.parent);
-            if !trace.state.is_empty() {
-                message.headers.set(telemetry::TRACESTATE, trace.state);
-            }
+            telemetry::inject(&trace, |name, value| message.headers.set(name, value));
         }
         Ok(message)
     }

@@ -17,6 +17,7 @@ use crate::{
         snapshot::{FailureKind, NodeStatus, Snapshot, Value},
     },
     engine::StoreError,
+    error::panic_text,
     time::{Backoff, Clock},
     topology::{
         Ctx, Disposition, NodeError,
@@ -212,11 +213,6 @@ fn clipped(mut message: String) -> String {
         message.push_str(" ...");
     }
     message
-}
-
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// Finds the values of edges in a snapshot, wherever their bytes are; `None` where there is none.

@@ -189,16 +189,10 @@ impl<C: Send + Sync + 'static> Hosted<C> {
             letter.failures.truncate(1);
             bytes = letter.encode();
         }
-        with_trace(Message::new(bytes).id(id), trace)
-    }
-}
-
-fn with_trace(mut message: Message, trace: Option<&Trace>) -> Message {
-    if let Some(trace) = trace {
-        message.headers.set(telemetry::TRACEPARENT, trace.parent.as_str());
-        if !trace.state.is_empty() {
-            message.headers.set(telemetry::TRACESTATE, trace.state.as_str());
+        let mut message = Message::new(bytes).id(id);
+        if let Some(trace) = trace {
+            telemetry::inject(trace, |name, value| message.headers.set(name, value));
         }
+        message
     }
-    message
 }

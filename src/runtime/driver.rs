@@ -20,6 +20,7 @@ use crate::{
         snapshot::{NodeStatus, Owner, RunStatus, Snapshot, Value},
     },
     engine::{Expect, Key, Revision, StoreError},
+    error::panic_text,
     telemetry,
     time::{Backoff, Timestamp},
 };
@@ -215,7 +216,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
             // A crash here is a crash after the transition: whoever adopts the run finds it done.
             let _ = myself.cast(match AssertUnwindSafe(write).catch_unwind().await {
                 Ok(outcome) => Msg::Written(outcome),
-                Err(panic) => Msg::Broken(format!("a write panicked: {}", body::panic_text(&*panic))),
+                Err(panic) => Msg::Broken(format!("a write panicked: {}", panic_text(&*panic))),
             });
         });
     }

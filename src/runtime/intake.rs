@@ -14,7 +14,6 @@
 use super::{
     RunError,
     admission::Claimed,
-    body::panic_text,
     claim::Ask,
     hosted::Ended,
     options::{OnDuplicate, StartOptions},
@@ -24,7 +23,7 @@ use crate::{
     codec::Payload,
     core::snapshot::{Source, Trace},
     engine::{Delivery, Pull, Queue, QueueOptions, StoreError},
-    error::BoxError,
+    error::{BoxError, chain, panic_text},
     telemetry,
     time::Backoff,
 };
@@ -335,9 +334,4 @@ impl<I: Payload, O: Send + 'static, C: Send + Sync + 'static> Clerk<I, O, C> {
         self.dead.publish(letter).await?;
         delivery.reject().await
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |e| e.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
