@@ -18,6 +18,7 @@ use std::{
     fmt,
     future::Future,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,12 @@ impl Host {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    /// Returns the true time since the simulation began, which no host's clock shows: for records of what happened.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.line.link.net.wheel.elapsed()
     }
 
     /// Returns the engine of the server that all hosts share, as this host reaches it.

@@ -16,6 +16,7 @@
 //! Store", SIGMOD 2021), with processes as runtimes as turmoil has them.
 
 mod disk;
+mod explore;
 mod host;
 mod net;
 mod remote;
@@ -25,6 +26,7 @@ mod turns;
 mod wheel;
 
 pub use disk::Disk;
+pub use explore::{Explored, Failure, explore};
 pub use host::Host;
 pub use trouble::Trouble;
 
