@@ -4,7 +4,8 @@
 use anabranch::{
     engine::Engine,
     engine_conformance,
-    testing::conformance::{differential, fresh_space},
+    testing::conformance::{differential, fresh_space, under_faults},
+    time::{Clock, Timestamp},
 };
 use std::borrow::Borrow;
 use tempfile::TempDir;
@@ -38,5 +39,27 @@ async fn one_history_has_the_same_outcome_in_memory_and_on_a_file() {
     let (memory, file) = (Engine::open("memory:").await.unwrap(), OnFile::open().await);
     for seed in 0..8 {
         differential(&fresh_space(&memory).await, &fresh_space(&file.engine).await, seed).await;
+    }
+}
+
+fn seeds(most: u64) -> std::ops::Range<u64> {
+    0..std::env::var("ANABRANCH_SEEDS").map_or(most, |seeds| seeds.parse().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_contract_holds_in_memory_under_faults() {
+    for seed in seeds(200) {
+        let clock = Clock::following_tokio(Timestamp::from_millis(1_700_000_000_000));
+        under_faults(&Engine::open_with("memory:", clock).await.unwrap(), seed).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_contract_holds_on_a_file_under_faults() {
+    for seed in seeds(40) {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::following_tokio(Timestamp::from_millis(1_700_000_000_000));
+        let url = format!("file:{}", directory.path().join("anabranch.redb").display());
+        under_faults(&Engine::open_with(&url, clock).await.unwrap(), seed).await;
     }
 }
