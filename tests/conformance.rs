@@ -4,7 +4,10 @@
 use anabranch::{
     engine::Engine,
     engine_conformance,
-    testing::conformance::{differential, fresh_space, under_faults},
+    testing::{
+        conformance::{differential, fresh_space, under_faults},
+        seeds,
+    },
     time::{Clock, Timestamp},
 };
 use std::borrow::Borrow;
@@ -40,10 +43,6 @@ async fn one_history_has_the_same_outcome_in_memory_and_on_a_file() {
     for seed in 0..8 {
         differential(&fresh_space(&memory).await, &fresh_space(&file.engine).await, seed).await;
     }
-}
-
-fn seeds(most: u64) -> std::ops::Range<u64> {
-    0..std::env::var("ANABRANCH_SEEDS").map_or(most, |seeds| seeds.parse().unwrap())
 }
 
 #[tokio::test(start_paused = true)]

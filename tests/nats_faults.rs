@@ -1,12 +1,12 @@
 //! The contract on a real nats-server while everything goes wrong: in front of the engine, and on the wire to the server.
 #![cfg(feature = "nats")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use anabranch::{
     engine::Engine,
     testing::{
         Dice,
         conformance::{self, differential, fresh_space, in_time, in_trouble, under_faults},
+        seeds,
         server::{NatsCluster, NatsServer},
         wire::{Loses, Wire},
     },
@@ -17,11 +17,6 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-
-/// How many histories there are, unless it is said otherwise.
-fn seeds(most: u64) -> std::ops::Range<u64> {
-    0..std::env::var("ANABRANCH_SEEDS").map_or(most, |seeds| seeds.parse().unwrap())
-}
 
 async fn some_at_a_time(engine: &Engine, seeds: std::ops::Range<u64>) {
     let all: Vec<u64> = seeds.collect();

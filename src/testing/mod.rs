@@ -6,9 +6,11 @@ mod dice;
 pub mod faulty;
 mod lesser;
 mod passage;
+mod seeds;
 pub mod server;
 pub mod wire;
 
 pub use dice::Dice;
 pub use lesser::LesserStore;
 pub use passage::pass;
+pub use seeds::seeds;

@@ -5,11 +5,17 @@ use anabranch::{
     engine::{Message, PutOptions, StoreError},
     testing::{
         Dice,
+        conformance::under_faults,
         faulty::{Mishaps, Odds},
     },
 };
 use futures_util::future::join_all;
-use std::{collections::BTreeSet, num::NonZeroUsize, time::Duration};
+use std::{
+    collections::BTreeSet,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 const ODDS: Odds = Odds { unknown: 100, conflict: 100, unavailable: 100, latency: Duration::from_millis(50) };
 
@@ -145,4 +151,30 @@ async fn a_forgetful_read_is_behind_even_that() {
     put(&world.space, "k", "1").await.unwrap();
     put(&world.space, "k", "2").await.unwrap();
     assert_ne!(text(&world.space, "k").await.as_deref(), Some("2"));
+}
+
+/// What the engine is asked in the history of a seed, and when.
+async fn asked(seed: u64) -> Vec<String> {
+    let world = World::new(seed).await;
+    let (clock, started) = (world.space.clock().clone(), world.space.clock().now());
+    let all = Arc::<Mutex<Vec<String>>>::default();
+    let kept = Arc::clone(&all);
+    world.trouble().plan(move |call| {
+        let payload = call.message.map(|message| message.payload.clone());
+        let told = format!("{:?} {:?} {:?} {payload:?} {}", clock.now().since(started), call.op, call.keys, call.size);
+        kept.lock().unwrap().push(told);
+        None
+    });
+    under_faults(&world.engine.engine(), seed).await;
+    let asked = all.lock().unwrap().clone();
+    asked
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_under_faults_is_repeated_by_its_seed() {
+    for seed in 0..10 {
+        let one = asked(seed).await;
+        assert!(one.len() > 100, "seed {seed}: {}", one.len());
+        assert_eq!(one, asked(seed).await, "seed {seed}");
+    }
 }

@@ -3,32 +3,34 @@
 use super::{
     super::PATIENCE,
     book::Told,
-    process::{Finished, Process},
+    process::{ANSWER, Process},
 };
-use crate::engine::{Delivery, Pull};
+use crate::engine::{Delivery, Message, Pull};
 use futures_util::future::join_all;
 use std::{num::NonZeroUsize, sync::PoisonError, time::Duration};
+use tokio_util::sync::CancellationToken;
 
 impl Process<'_> {
     /// Works on all queues until there is nothing more to come.
-    pub(super) async fn work_until(&self, finished: &Finished) {
+    pub(super) async fn work_until(&self, finished: &CancellationToken) {
         join_all((0..self.places.lanes.len()).map(|lane| self.work_on(lane, finished))).await;
     }
 
-    async fn work_on(&self, lane: usize, finished: &Finished) {
+    async fn work_on(&self, lane: usize, finished: &CancellationToken) {
         let mut pull = self.until_done(async || self.places.lanes[lane].pull().await).await;
         loop {
             // What is settled is waited for, since nobody could say what became of it otherwise.
             let taken = tokio::select! {
                 biased;
-                () = finished.wait() => break,
+                () = finished.cancelled() => break,
                 taken = self.take(&mut *pull) => taken,
             };
             for delivery in taken {
                 self.settle(lane, delivery).await;
             }
         }
-        pull.close().await;
+        // Handing back may hang as all else; it comes again all the same.
+        let _ = self.places.clock().timeout(ANSWER, pull.close()).await;
     }
 
     async fn take(&self, pull: &mut dyn Pull) -> Vec<Delivery> {
@@ -91,7 +93,13 @@ async fn drain(process: &Process<'_>, lane: usize, once: bool) {
             pages.mails.iter().filter(|(_, mail)| mail.lane == lane && mail.told == Told::Done && mail.end.is_none());
         left.next().map(|(payload, _)| payload.clone())
     };
-    let mut pull = process.until_done(async || process.places.lanes[lane].pull().await).await;
+    let queue = &process.places.lanes[lane];
+    let mut pull = process.until_done(async || queue.pull().await).await;
+    // Whatever is there comes before what is published last, except what is still with somebody.
+    let last = book.name(process.number);
+    book.sends(&last, lane, true);
+    process.until_done(async || queue.publish(Message::new(last.clone())).await).await;
+    book.sent(&last, Told::Done);
     while let Some(left) = is_left() {
         let Some(taken) = clock.timeout(PATIENCE, process.take(&mut *pull)).await else {
             panic!("seed {}: {left} was sent and does not come: {:?}", book.seed, book.mail(&left, |mail| format!("{mail:?}")));

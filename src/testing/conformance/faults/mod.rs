@@ -31,8 +31,9 @@ use crate::{
 };
 use book::Book;
 use futures_util::future::join_all;
-use process::{Finished, Places, Process};
+use process::{Places, Process};
 use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
 
 const PROCESSES: usize = 3;
 const STEPS: usize = 12;
@@ -111,7 +112,7 @@ pub async fn in_trouble(processes: &[Engine], real: &Engine, seed: u64, once: bo
 }
 
 async fn history(processes: &[Engine], real: &Engine, space: &Space, seed: u64, once: bool, calm: impl FnOnce()) {
-    let (book, finished) = (Book::new(seed), Finished::default());
+    let (book, finished) = (Book::new(seed), CancellationToken::new());
     let truth = Places::open(real, space.name().as_str()).await;
     let mut dice = Dice::new(!seed);
     let seeds: Vec<u64> = processes.iter().map(|_| dice.number()).collect();
@@ -122,7 +123,7 @@ async fn history(processes: &[Engine], real: &Engine, space: &Space, seed: u64, 
     let opened = opened.await;
     let steps = async {
         join_all(opened.iter().map(|process| process.take_steps(STEPS))).await;
-        finished.set();
+        finished.cancel();
     };
     let work = join_all(opened.iter().map(|process| process.work_until(&finished)));
     let watches = join_all(opened.iter().map(|process| process.watch_until(&finished)));

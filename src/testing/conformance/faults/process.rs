@@ -15,29 +15,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::watch;
 
 /// How long a process waits for an answer.
-const ANSWER: Duration = Duration::from_secs(3);
+pub(super) const ANSWER: Duration = Duration::from_secs(3);
 /// How long a worker may be silent in each queue.
 const ACK_WAIT: Duration = Duration::from_secs(1);
 /// How often a process tries to hold what others hold.
 const TRIES: usize = 20;
-
-/// Whether all steps were taken.
-#[derive(Debug, Default)]
-pub(super) struct Finished(watch::Sender<bool>);
-
-impl Finished {
-    pub(super) fn set(&self) {
-        self.0.send_replace(true);
-    }
-
-    pub(super) async fn wait(&self) {
-        // The sender is ours, so there is nobody else to close it.
-        drop(self.0.subscribe().wait_for(|is| *is).await);
-    }
-}
 
 /// What the history is about.
 #[derive(Debug)]
@@ -217,6 +201,9 @@ impl<'a> Process<'a> {
             self.pause().await;
         }
         self.book.sent(&payload, Told::Done);
+        if let Some(again) = self.ask(queue.publish(Message::new(payload.clone()).id(payload.clone()))).await.1 {
+            assert!(again.duplicate, "seed {}: {payload} was published twice", self.book.seed);
+        }
     }
 
     /// Has a message sent by a timer.

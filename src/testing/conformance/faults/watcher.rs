@@ -3,7 +3,7 @@
 use super::{
     super::PATIENCE,
     book::Book,
-    process::{Finished, Places, Process},
+    process::{Places, Process},
 };
 use crate::engine::{Change, Key, Revision, Scope};
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use std::{
     fmt::{self, Debug},
     mem,
 };
+use tokio_util::sync::CancellationToken;
 
 type State = BTreeMap<Key, (Revision, Bytes)>;
 
@@ -35,7 +36,7 @@ impl Debug for Watched {
 
 impl Process<'_> {
     /// Watches the space until there is nothing more to come, and returns what it knows by then.
-    pub(super) async fn watch_until(&self, finished: &Finished) -> Watched {
+    pub(super) async fn watch_until(&self, finished: &CancellationToken) -> Watched {
         let changes = self.until_done(async || self.places.space().store().watch(&Scope::All).await).await;
         let (state, newest) = (State::new(), BTreeMap::new());
         let mut watched = Watched { changes, seed: self.book.seed, state, whole: true, newest };
@@ -47,7 +48,7 @@ impl Process<'_> {
         };
         tokio::select! {
             biased;
-            () = finished.wait() => {}
+            () = finished.cancelled() => {}
             () = watch => {}
         }
         watched
