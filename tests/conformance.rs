@@ -6,16 +6,25 @@ use anabranch::{
     engine_conformance,
     testing::{
         conformance::{differential, fresh_space, under_faults},
+        faulty::{FaultyEngine, Mishaps, Odds},
         seeds,
     },
     time::{Clock, Timestamp},
 };
-use std::borrow::Borrow;
+use std::{borrow::Borrow, time::Duration};
 use tempfile::TempDir;
 
 engine_conformance!(memory, Engine::open("memory:").await.unwrap());
 
 engine_conformance!(file, OnFile::open().await);
+
+engine_conformance!(late, {
+    let faulty = FaultyEngine::over(&Engine::open("memory:").await.unwrap(), Clock::system(), 1);
+    let most = Duration::from_millis(2);
+    faulty.trouble().odds(Odds { latency: most, ..Odds::default() });
+    faulty.trouble().mishaps(Mishaps { late: most, silence: 20, outage: most, ..Mishaps::default() });
+    faulty.engine()
+});
 
 /// An engine on a file that goes with it.
 struct OnFile {
