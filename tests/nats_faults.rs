@@ -4,19 +4,16 @@
 use anabranch::{
     engine::Engine,
     testing::{
-        Dice,
         conformance::{self, differential, fresh_space, in_time, in_trouble, under_faults},
         seeds,
         server::{NatsCluster, NatsServer},
-        wire::{Loses, Wire},
+        wire::Wire,
     },
     time::Clock,
 };
 use futures_util::future::join_all;
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
+use tokio::sync::Notify;
 
 async fn some_at_a_time(engine: &Engine, seeds: std::ops::Range<u64>) {
     let all: Vec<u64> = seeds.collect();
@@ -38,24 +35,6 @@ async fn the_contract_holds_on_a_cluster_under_faults() {
     some_at_a_time(&engine, seeds(10)).await;
 }
 
-/// What a network does to the connections of one process, until it is over.
-async fn bad_network(wire: &Wire, seed: u64, over: &AtomicBool) {
-    let (clock, mut dice) = (Clock::system(), Dice::new(seed));
-    while !over.load(Ordering::SeqCst) {
-        match dice.roll(4) {
-            0 => wire.lose(Loses::Answers),
-            1 => wire.lose(Loses::Requests),
-            _ => wire.delay(Duration::from_millis(dice.roll(20))),
-        }
-        clock.sleep(Duration::from_millis(20 + dice.roll(150))).await;
-        wire.delay(Duration::ZERO);
-        // What was lost on the way leaves half a message behind: nothing can go over this connection any more.
-        wire.cut();
-        clock.sleep(Duration::from_millis(100 + dice.roll(400))).await;
-    }
-    wire.cut();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_holds_on_connections_that_lose_what_is_said_and_break() {
     let url = NatsServer::shared().await.url();
@@ -64,10 +43,19 @@ async fn the_contract_holds_on_connections_that_lose_what_is_said_and_break() {
         let wires = join_all((0..3).map(|_| async { Wire::to(&url).await.unwrap() })).await;
         let opened = wires.iter().map(|wire| async { Engine::open(&format!("{}?timeout=3s", wire.url())).await.unwrap() });
         let processes = join_all(opened).await;
-        let over = AtomicBool::new(false);
-        let trouble = wires.iter().zip(0..).map(|(wire, n)| bad_network(wire, seed * 3 + n, &over));
-        let history = in_trouble(&processes, &real, seed, true, || over.store(true, Ordering::SeqCst));
-        tokio::join!(join_all(trouble), history);
+        let calm = Notify::new();
+        let trouble = async {
+            tokio::select! {
+                biased;
+                () = calm.notified() => {}
+                _ = join_all(wires.iter().zip(0..).map(|(wire, n)| wire.misbehave(seed * 3 + n))) => {}
+            }
+            for wire in &wires {
+                wire.delay(Duration::ZERO);
+                wire.cut();
+            }
+        };
+        tokio::join!(trouble, in_trouble(&processes, &real, seed, true, || calm.notify_one()));
     }
 }
 

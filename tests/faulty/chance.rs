@@ -166,8 +166,7 @@ async fn asked(seed: u64) -> Vec<String> {
         None
     });
     under_faults(&world.engine.engine(), seed).await;
-    let asked = all.lock().unwrap().clone();
-    asked
+    std::mem::take(&mut *all.lock().unwrap())
 }
 
 #[tokio::test(start_paused = true)]

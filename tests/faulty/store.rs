@@ -2,7 +2,7 @@
 
 use crate::kit::*;
 use anabranch::{
-    engine::{BucketOptions, Commit, Expect, Message, PutOptions, Rejection, StoreError},
+    engine::{BucketOptions, Commit, Expect, Message, PutOptions, QueueOptions, Rejection, StoreError, StreamOptions},
     testing::faulty::{Fault, Op},
 };
 use futures_util::FutureExt as _;
@@ -214,8 +214,8 @@ async fn whatever_is_opened_may_not_be_there_to_open() {
     world.trouble().plan(|call| (call.op == Op::Open).then_some(Fault::Unavailable));
     assert!(matches!(engine.space("other").await, Err(StoreError::Unavailable(_))));
     assert!(matches!(engine.bucket("other", BucketOptions::default()).await, Err(StoreError::Unavailable(_))));
-    assert!(matches!(engine.stream("other", Default::default()).await, Err(StoreError::Unavailable(_))));
-    assert!(matches!(world.space.queue("q", Default::default()).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(engine.stream("other", StreamOptions::default()).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(world.space.queue("q", QueueOptions::default()).await, Err(StoreError::Unavailable(_))));
     assert!(matches!(world.space.tally().await, Err(StoreError::Unavailable(_))));
     world.trouble().behave();
     engine.space("other").await.unwrap();
