@@ -18,7 +18,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use crate::time::Clock;
+use crate::{testing::Dice, time::Clock};
 
 /// What a wire loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +111,28 @@ impl Wire {
     pub fn replace(&self, old: &'static str, new: &'static str) {
         assert_eq!(old.len(), new.len(), "what is replaced keeps its length");
         self.manners.send_modify(|manners| manners.replaced = Some((old.as_bytes(), new.as_bytes())));
+    }
+
+    /// Misbehaves by a seed for as long as it is polled: it loses answers or requests, or is slow, for up to 170 milliseconds, is cut, and
+    /// behaves for up to half a second.
+    ///
+    /// # Cancel safety
+    ///
+    /// What it lost is lost: [`cut`](Self::cut) it, so that nobody waits for the rest.
+    pub async fn misbehave(&self, seed: u64) {
+        let (clock, mut dice) = (Clock::system(), Dice::new(seed));
+        loop {
+            match dice.roll(4) {
+                0 => self.lose(Loses::Answers),
+                1 => self.lose(Loses::Requests),
+                _ => self.delay(Duration::from_millis(dice.roll(20))),
+            }
+            clock.sleep(Duration::from_millis(20 + dice.roll(150))).await;
+            self.delay(Duration::ZERO);
+            // What was lost leaves half a message behind: nothing can go over this connection any more.
+            self.cut();
+            clock.sleep(Duration::from_millis(100 + dice.roll(400))).await;
+        }
     }
 
     /// Cuts every connection; new ones lose nothing.
