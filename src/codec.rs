@@ -170,3 +170,21 @@ impl CodecError {
         Self { expected: std::any::type_name::<T>(), source: source.into().into() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Dice;
+
+    #[test]
+    fn a_number_survives_json_to_the_last_bit() {
+        let mut dice = Dice::new(7);
+        for _ in 0..10_000 {
+            let number = f64::from_bits(dice.number());
+            if number.is_finite() {
+                let read = f64::decode(&number.encode().unwrap()).unwrap();
+                assert_eq!(read.to_bits(), number.to_bits(), "{number:?} was read as {read:?}");
+            }
+        }
+    }
+}
