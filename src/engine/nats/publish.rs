@@ -82,7 +82,8 @@ pub(super) fn received(headers: Option<&HeaderMap>, payload: Bytes) -> Message {
     let mut fired = None;
     for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
         let name: &str = name.as_ref();
-        let first = || values.first().map(|value| value.as_str().to_owned());
+        // The server takes a message with an empty id for one without.
+        let first = || values.first().map(|value| value.as_str().to_owned()).filter(|id| !id.is_empty());
         match name {
             MSG_ID => message.id = first().filter(|id| !is_unnamed(id)),
             MESSAGE => fired = first(),
@@ -92,4 +93,19 @@ pub(super) fn received(headers: Option<&HeaderMap>, payload: Bytes) -> Message {
     }
     message.id = fired.or(message.id);
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_its_sender_left_empty_is_none() {
+        let received = |name: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, "");
+            received(Some(&headers), Bytes::new()).id
+        };
+        assert_eq!((received(MSG_ID), received(MESSAGE)), (None, None));
+    }
 }
