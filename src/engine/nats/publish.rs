@@ -87,7 +87,8 @@ pub(super) fn received(headers: Option<&HeaderMap>, payload: Bytes) -> Message {
         match name {
             MSG_ID => message.id = first().filter(|id| !is_unnamed(id)),
             MESSAGE => fired = first(),
-            name if Headers::is_reserved(name) => {}
+            // A line without a name is let through by servers, and nobody could send it on.
+            name if name.is_empty() || Headers::is_reserved(name) => {}
             name => values.iter().for_each(|value| message.headers.append(name, value.as_str())),
         }
     }
@@ -107,5 +108,14 @@ mod tests {
             received(Some(&headers), Bytes::new()).id
         };
         assert_eq!((received(MSG_ID), received(MESSAGE)), (None, None));
+    }
+
+    #[test]
+    fn a_message_with_a_header_without_a_name_can_be_sent_on() {
+        let mut headers = HeaderMap::new();
+        headers.append("", "nameless");
+        headers.append("named", "x");
+        let message = received(Some(&headers), Bytes::new());
+        assert_eq!((message.check().is_ok(), message.headers.get("named")), (true, Some("x")));
     }
 }
