@@ -4,6 +4,8 @@
 pub mod conformance;
 mod dice;
 pub mod faulty;
+#[doc(hidden)]
+pub mod fuzz;
 mod lesser;
 mod passage;
 pub mod server;

@@ -96,15 +96,15 @@ async fn events_whose_publisher_left_their_id_empty_are_each_routed() {
     let mut router = Router::builder(&space, &source, Codec::protobuf(), both).topic(&WELCOME, "jobs").topic(&BADGE, "jobs");
     let mut events = router.events();
     let router = router.spawn().await.unwrap();
-    let mut routed = BTreeSet::new();
-    while routed.len() < 4 {
+    let mut named = BTreeSet::new();
+    while named.len() < 4 {
         let event = in_time("an event", events.next()).await.unwrap();
         assert!(!matches!(event.what, What::Superseded), "{event:?}");
         if let What::Routed { jobs } = event.what {
-            routed.extend(jobs.into_iter().map(|job| job.id));
+            named.extend(jobs.into_iter().map(|job| job.id));
         }
     }
-    assert_eq!(routed, ["1/0", "1/1", "2/0", "2/1"].map(|job| format!("{name}-{job}")).into());
+    assert_eq!(named, ["1/0", "1/1", "2/0", "2/1"].map(|job| format!("{name}-{job}")).into());
     router.drain().await;
 }
 
