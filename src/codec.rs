@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[derive(Debug, serde::Serialize, serde::Deserialize)]
-    struct Nested(Vec<Nested>);
+    struct Nested(Vec<Self>);
 
     #[test]
     fn a_payload_that_is_nested_too_deeply_is_an_error_and_no_overflow() {

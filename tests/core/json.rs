@@ -320,7 +320,7 @@ fn counts_that_somebody_made_up_do_not_overflow() {
     // The process dies in it.
     let found = Snapshot::decode(machine.snapshot().encode()).unwrap();
     let mut machine = RunMachine::load(plan, found).unwrap();
-    machine.adopt(owner("ann"), NOW).unwrap();
+    let _ = machine.adopt(owner("ann"), NOW).unwrap();
     assert_eq!(machine.snapshot().status, RunStatus::Dead, "it has died in this node often enough");
     park(&mut snapshot, "another graph".into());
     assert_eq!(snapshot.epoch, u64::MAX);
