@@ -5,6 +5,8 @@ pub mod check;
 pub mod conformance;
 mod dice;
 pub mod faulty;
+#[doc(hidden)]
+pub mod fuzz;
 mod lesser;
 mod passage;
 mod seeds;

@@ -31,6 +31,8 @@ mod batch;
 mod bucket;
 mod commit;
 mod core;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 mod errors;
 mod feed;
 mod found;
