@@ -94,7 +94,7 @@ fn known<O, R>(records: &[Record<O, R>], what: impl Fn(&O) -> bool) -> Vec<usize
 }
 
 proptest! {
-    #![proptest_config(config(60))]
+    #![proptest_config(config(24))]
 
     #[test]
     fn a_sum_that_no_counter_has_is_found(
