@@ -39,6 +39,8 @@ pub struct ServerOptions {
     pub without_jetstream: bool,
     /// How many bytes JetStream may store in files; `None` leaves it to the server.
     pub max_file_store: Option<u64>,
+    /// Whether it has a monitoring port.
+    pub monitored: bool,
     /// What else its configuration says, such as who may connect.
     pub config: String,
 }
@@ -65,6 +67,13 @@ impl ServerOptions {
         self
     }
 
+    /// Opens a monitoring port; see [`NatsServer::monitor_url`].
+    #[must_use]
+    pub fn monitored(mut self) -> Self {
+        self.monitored = true;
+        self
+    }
+
     /// Adds to the configuration file, in its own language: `authorization`, `accounts`, `tls`, `max_payload` and so on.
     #[must_use]
     pub fn config(mut self, text: impl Into<String>) -> Self {
@@ -73,14 +82,15 @@ impl ServerOptions {
     }
 
     /// Renders the configuration file.
-    fn render(&self, name: &str, port: u16, directory: &Path, more: &str) -> String {
+    fn render(&self, name: &str, (port, monitor): (u16, Option<u16>), directory: &Path, more: &str) -> String {
+        let monitor = monitor.map_or_else(String::new, |port| format!("http: \"127.0.0.1:{port}\"\n"));
         let limit = self.max_file_store.map_or_else(String::new, |bytes| format!(" max_file_store: {bytes}\n"));
         let sync = if self.sync_always { " sync_interval: always\n" } else { "" };
         let jetstream = match directory.join("js").display() {
             _ if self.without_jetstream => String::new(),
             store => format!("jetstream {{\n store_dir: \"{store}\"\n{sync}{limit}}}\n"),
         };
-        format!("server_name: {name}\nlisten: \"127.0.0.1:{port}\"\n{jetstream}{more}{}\n", self.config)
+        format!("server_name: {name}\nlisten: \"127.0.0.1:{port}\"\n{monitor}{jetstream}{more}{}\n", self.config)
     }
 
     /// Starts a server.
@@ -124,6 +134,7 @@ impl ServerOptions {
 pub struct NatsServer {
     name: String,
     port: u16,
+    monitor: Option<u16>,
     options: ServerOptions,
     /// What a cluster adds to the configuration.
     more: String,
@@ -172,6 +183,12 @@ impl NatsServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the URL of its monitoring port, when it has one.
+    #[must_use]
+    pub fn monitor_url(&self) -> Option<String> {
+        self.monitor.map(|port| format!("http://127.0.0.1:{port}"))
     }
 
     /// Returns the version of the server that is running.
@@ -259,14 +276,18 @@ impl NatsServer {
 
     fn prepare(name: &str, port: u16, options: ServerOptions, more: &str) -> io::Result<Self> {
         let directory = TempDir::with_prefix("anabranch-nats-")?;
-        let server = Self { name: name.to_owned(), port, options, more: more.to_owned(), directory, running: None };
+        let monitor = options.monitored.then(free_port).transpose()?;
+        let server = Self { name: name.to_owned(), port, monitor, options, more: more.to_owned(), directory, running: None };
         server.write_config()?;
         Ok(server)
     }
 
     fn write_config(&self) -> io::Result<()> {
         let directory = self.directory.path();
-        fs::write(directory.join("server.conf"), self.options.render(&self.name, self.port, directory, &self.more))
+        fs::write(
+            directory.join("server.conf"),
+            self.options.render(&self.name, (self.port, self.monitor), directory, &self.more),
+        )
     }
 
     fn spawn(&mut self) -> io::Result<()> {

@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("jobs", &["error", "time", "newest", "codec", "telemetry", "core", "engine", "cell", "coordination", "topology"]),
     ("schedule", &["error", "time", "codec", "telemetry", "core", "engine", "cell", "coordination", "topology", "jobs"]),
     ("runtime", ANY),
+    ("doctor", &["error", "time", "engine"]),
     ("testing", ANY),
 ];
 const ANY: &[&str] = &["*"];
@@ -32,6 +33,8 @@ const DOORS: &[(&str, &str)] = &[
     ("rand", "time"),
     ("ulid", "time"),
     ("croner", "core/schedule"),
+    ("lexopt", "bin/anabranch"),
+    ("minreq", "doctor"),
 ];
 
 /// Crates and keywords that a room does without.
@@ -359,6 +362,7 @@ mod tests {
         fine("src/engine/store.rs", "use crate::{error::BoxError, time::{Clock, Timestamp}};\n// crate::runtime is above");
         fine("src/runtime/mod.rs", "use crate::{engine::Store, topology::Node, core::graph, testing::Faults};");
         fine("src/lib.rs", "pub use runtime::Run; use crate::engine::Engine;");
+        refused("src/doctor/mod.rs", "use crate::runtime::Runtime;", "`doctor` must not use");
         fine("src/bin/anabranch.rs", "use anabranch::runtime::Runtime;");
     }
 
@@ -405,6 +409,8 @@ mod tests {
         refused("src/jobs/mod.rs", "fn f(a: ractor::ActorRef<()>) {}", "only `runtime` names `ractor`");
         refused("src/jobs/mod.rs", "let x = ::rand::random();", "only `time` names `rand`");
         refused("src/jobs/mod.rs", "use ulid as u;", "only `time` names `ulid`");
+        refused("src/doctor/mod.rs", "use lexopt::Parser;", "only `bin/anabranch` names `lexopt`");
+        fine("src/bin/anabranch/main.rs", "use lexopt::Parser;");
         refused("src/engine/natsy.rs", "use async_nats::Client;", "only `engine/nats`");
         fine("src/engine/nats/kv.rs", "use async_nats::Client;");
         fine("src/engine/nats.rs", "use async_nats::Client;");

@@ -39,6 +39,8 @@ mod found;
 mod group;
 mod history;
 mod ids;
+#[cfg(feature = "cli")]
+pub(crate) mod inspect;
 mod keys;
 mod link;
 mod names;
