@@ -1,0 +1,97 @@
+//! What a loss of power costs: all nodes lose at one moment whatever they had not brought to their disks, in the middle of writes.
+//!
+//! It counts what was acknowledged and what is there afterwards. With `sync_interval: always` nothing may be missing; with the default it
+//! tells how much is.
+
+use crate::{
+    cluster::{Cluster, NODES},
+    options::Sync,
+    report::say,
+    workload::Failure,
+};
+use anabranch::{
+    Codec,
+    cell::{Cell, CellError, Cells},
+    engine::Engine,
+    time::Clock,
+};
+use std::{path::Path, process::Command, sync::Arc, time::Duration};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How many write, each to a key of its own.
+const WRITERS: usize = 8;
+const WRITES: Duration = Duration::from_secs(5);
+/// How long it may take until what was written can be read again.
+const READS: Duration = Duration::from_secs(45);
+
+/// What was acknowledged before the power failed, and what is there since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Loss {
+    pub(crate) acknowledged: u64,
+    pub(crate) missing: u64,
+}
+
+/// Cuts the power of so many nodes; `None` where there are no disks that could lose it.
+pub(crate) async fn measure(sync: Sync, nodes: usize, folder: &Path) -> Result<Option<Loss>, Failure> {
+    let mut cluster = Cluster::start(sync, 0, folder).await?;
+    if let Some(why) = cluster.why_no_disks() {
+        say(&format!("a loss of power is not tried: {why}"));
+        return Ok(None);
+    }
+    let space = Engine::open(&format!("{}&timeout=5s", cluster.url())).await?.space("power").await?;
+    let cells = Cells::<u64>::new(&space, Codec::json()).deadline(Duration::from_secs(5));
+    let cells: Vec<Cell<u64>> = (0..WRITERS).map(|n| cells.cell(&format!("k{n}"))).collect::<Result<_, _>>()?;
+    for cell in &cells {
+        cell.update(|n| *n += 1).await?;
+    }
+    // As if the servers ran for longer: that there is a stream, and its first messages, is on the disks.
+    Command::new("sync").status()?;
+
+    let stop = CancellationToken::new();
+    let mut writers = JoinSet::new();
+    for cell in &cells {
+        let (cell, stop) = (cell.clone(), stop.clone());
+        writers.spawn(async move {
+            let mut acknowledged = 1;
+            while !stop.is_cancelled() {
+                // Whatever is not known does not count as acknowledged.
+                if let Ok(n) = cell
+                    .update(|n| {
+                        *n += 1;
+                        *n
+                    })
+                    .await
+                {
+                    acknowledged = n;
+                }
+            }
+            acknowledged
+        });
+    }
+    let clock = Clock::system();
+    clock.sleep(WRITES).await;
+    let without: Vec<usize> = (0..nodes.min(NODES)).collect();
+    cluster.lose_power(&without)?;
+    stop.cancel();
+    let acknowledged = writers.join_all().await;
+    without.iter().try_for_each(|node| cluster.launch(*node))?;
+
+    let cluster = Arc::new(cluster);
+    cluster.heals().await?;
+    let until = clock.instant() + READS;
+    let found = async |cell: &Cell<u64>| loop {
+        match cell.read().await {
+            Ok(stored) => return Ok(stored.map_or(0, |stored| stored.value)),
+            Err(CellError::Unavailable(_)) if clock.instant() < until => {}
+            Err(error) => return Err(error),
+        }
+    };
+    // The writers are dropped in an order of their own, and each key counts for itself.
+    let (mut sum, mut there) = (0, 0);
+    for (cell, _) in cells.iter().zip(&acknowledged) {
+        there += found(cell).await?;
+    }
+    sum += acknowledged.iter().sum::<u64>();
+    Ok(Some(Loss { acknowledged: sum, missing: sum.saturating_sub(there) }))
+}
