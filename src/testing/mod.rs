@@ -1,6 +1,7 @@
-//! What tests of this crate and of its users stand on: conformance suites, fault injection, virtual time, a real nats-server, and a
-//! bad wire to it.
+//! What tests of this crate and of its users stand on: conformance suites, checkers of what happened, fault injection, virtual time, a
+//! real nats-server, and a bad wire to it.
 
+pub mod check;
 pub mod conformance;
 mod dice;
 pub mod faulty;
