@@ -19,6 +19,8 @@ use anabranch::{
 use std::{io, time::Duration};
 
 const BRIEF: Duration = Duration::from_millis(100);
+/// How much longer than planned a wire misbehaves that nothing has gone over: those who use it may be away for reasons of their own.
+const LONGER: Duration = Duration::from_secs(30);
 
 /// What came of a fault: whom it met, and how that showed.
 pub(crate) type Effect = String;
@@ -170,13 +172,16 @@ pub(crate) async fn strike_workers(links: &Links, workers: &mut Workers, fault: 
     };
     let before = harm(wires());
     let whom = format!("{} of {} clients", clients.len(), links.clients());
-    let until = clock.instant() + fault.lasts;
-    let left = || until.saturating_duration_since(clock.instant());
+    let (start, until) = (clock.instant(), clock.instant() + fault.lasts);
+    let goes_on = |met: bool| {
+        let now = clock.instant();
+        now < until || (!met && now < start + LONGER)
+    };
     match fault.kind {
         Kind::Slow => {
-            while !left().is_zero() {
+            while goes_on(harm(wires()).delayed > before.delayed) {
                 wires().for_each(|wire| wire.delay(Duration::from_millis(1 + dice.roll(500))));
-                clock.sleep(left().min(BRIEF * 5)).await;
+                clock.sleep(BRIEF * 5).await;
             }
             wires().for_each(|wire| wire.delay(Duration::ZERO));
             let delayed = harm(wires()).delayed - before.delayed;
@@ -184,9 +189,9 @@ pub(crate) async fn strike_workers(links: &Links, workers: &mut Workers, fault: 
             Ok(format!("{whom}, {delayed} pieces were delayed"))
         }
         Kind::Cut => {
-            while !left().is_zero() {
+            while goes_on(harm(wires()).cut > before.cut) {
                 wires().for_each(Wire::cut);
-                clock.sleep(left().min(BRIEF * 4)).await;
+                clock.sleep(BRIEF * 4).await;
             }
             let cut = harm(wires()).cut - before.cut;
             check(cut > 0, "nobody was connected")?;
@@ -194,8 +199,10 @@ pub(crate) async fn strike_workers(links: &Links, workers: &mut Workers, fault: 
         }
         kind => {
             let loses = if kind == Kind::LoseAnswers { Loses::Answers } else { Loses::Everything };
-            wires().for_each(|wire| wire.lose(loses));
-            clock.sleep(fault.lasts).await;
+            while goes_on(harm(wires()).lost > before.lost) {
+                wires().for_each(|wire| wire.lose(loses));
+                clock.sleep(BRIEF * 2).await;
+            }
             let lost = harm(wires()).lost - before.lost;
             wires().for_each(Wire::cut);
             check(lost > 0, "nobody said anything")?;
