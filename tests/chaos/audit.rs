@@ -84,7 +84,13 @@ async fn look_at_runs(site: &Site, host: &Host, runs: &mut BTreeMap<String, bool
     for id in runs.keys().cloned().collect::<Vec<_>>() {
         let Some(snapshot) = host.runs.inspect(&id).await? else {
             if last {
-                site.history.note(Fact::Ended { run: id, status: "absent".to_owned(), output: None, attempts: Vec::new() });
+                site.history.note(Fact::Ended {
+                    run: id,
+                    status: "absent".to_owned(),
+                    output: None,
+                    epoch: 0,
+                    attempts: Vec::new(),
+                });
             }
             continue;
         };
@@ -95,8 +101,9 @@ async fn look_at_runs(site: &Site, host: &Host, runs: &mut BTreeMap<String, bool
             RunStatus::Completed => Some(host.runs.get(&id).await?.outcome().await?),
             _ => None,
         };
+        let epoch = snapshot.epoch;
         let attempts = snapshot.nodes.iter().map(|node| (node.name.clone(), node.attempt)).collect();
-        site.history.note(Fact::Ended { run: id.clone(), status: snapshot.status.name().to_owned(), output, attempts });
+        site.history.note(Fact::Ended { run: id.clone(), status: snapshot.status.name().to_owned(), output, epoch, attempts });
         runs.remove(&id);
     }
     Ok(())

@@ -84,7 +84,7 @@ pub(crate) enum Fact {
     /// A message of a schedule came, which has this place in its queue.
     Fired { firing: String, due: i64, place: u64 },
     /// How far a run was in the end, and how many attempts of each node were told to start.
-    Ended { run: String, status: String, output: Option<u64>, attempts: Vec<(String, u32)> },
+    Ended { run: String, status: String, output: Option<u64>, epoch: u64, attempts: Vec<(String, u32)> },
     /// How far a job was in the end.
     Kept { job: u64, state: String },
     /// What must not be.

@@ -2,9 +2,12 @@
 //!
 //! The checkers are those of `testing::check`; here is what the notes mean to them.
 
+mod counted;
 mod ended;
+mod held;
 mod linear;
 mod ops;
+mod work;
 
 use self::ops::{Op, ops};
 use crate::history::{Act, Answer, Fact, Line};
@@ -34,6 +37,9 @@ pub(crate) fn judge(lives: &[Life]) -> Verdict {
     let mut violations: Vec<String> = Vec::new();
     let mut complain = |object: &str, violation: Violation| violations.push(format!("{object}: {violation}"));
     linear::check(lives, &ops, &mut complain);
+    held::check(lives, &mut complain);
+    counted::check(&ops, &mut complain);
+    work::check(lives, &ops, &mut complain);
     violations.extend(ended::check(lives, &ops));
     violations.extend(lives.iter().flat_map(|life| &life.lines).filter_map(|line| match &line.fact {
         Fact::Odd(what) => Some(what.clone()),

@@ -1,0 +1,54 @@
+//! What limiters let through, and when those were woken who waited for a group.
+
+use super::ops::{Op, of_kind};
+use crate::{
+    history::{Act, Answer},
+    workload::limits::quota,
+};
+use anabranch::testing::check::{
+    Until, Violation,
+    limiter::{self, Admission},
+    wait_group::{self, Event},
+};
+use std::{collections::HashMap, time::Duration};
+
+pub(super) fn check(ops: &[Op], complain: &mut impl FnMut(&str, Violation)) {
+    let admissions: Vec<Admission> = ops.iter().filter_map(admission).collect();
+    // All ask with one clock.
+    let _ = limiter::check(&admissions, quota(), Duration::ZERO).map_err(|violation| complain("api", violation));
+    for (group, ops) in of_kind(ops, "group") {
+        let _ = wait_group::check(&changes(group, &ops), Until::Cut).map_err(|violation| complain(group, violation));
+    }
+}
+
+fn admission(op: &Op) -> Option<Admission> {
+    let (Act::Pass, Some((returned, Answer::Done))) = (&op.act, &op.end) else { return None };
+    let (client, key) = (op.client.as_str().into(), op.object.as_str().into());
+    Some(Admission { client, key, called: op.from, returned: *returned, cells: 1 })
+}
+
+fn changes(group: &str, ops: &[&Op]) -> Vec<Event> {
+    // Whether a member has entered: for certain, or perhaps.
+    let mut entered: HashMap<&str, bool> = HashMap::new();
+    let mut events = Vec::new();
+    for op in ops {
+        let (client, name): (Box<str>, Box<str>) = (op.client.as_str().into(), group.into());
+        let returned = op.end.as_ref().filter(|(_, answer)| *answer != Answer::Open).map(|(at, _)| *at);
+        match &op.act {
+            Act::Enter(member) if !op.was_refused() && op.value() != Some(0) => {
+                entered.insert(member, op.value().is_some());
+                events.push(Event::Changed { client, group: name, by: 1, called: op.from, returned });
+            }
+            Act::Leave(member) if !op.was_refused() => {
+                let Some(certain) = entered.get(member.as_str()) else { continue };
+                let returned = returned.filter(|_| *certain);
+                events.push(Event::Changed { client, group: name, by: -1, called: op.from, returned });
+            }
+            Act::Wait if matches!(op.end, Some((_, Answer::Done))) => {
+                events.push(Event::Waited { client, group: name, called: op.from, waiting: None, woken: returned });
+            }
+            _ => {}
+        }
+    }
+    events
+}
