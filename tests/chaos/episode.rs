@@ -10,7 +10,7 @@ use crate::{
     options::Sync,
     process::Workers,
     report::{Counts, say, tail},
-    verdict::{self, Life},
+    verdict::{self, Life, Window},
     worker::WORKERS,
     workload::Failure,
 };
@@ -72,8 +72,8 @@ async fn faulty(
     let nodes = async {
         let mut met = Vec::new();
         while let Some(fault) = next(&mut first, until).await {
-            begins(fault);
-            met.push(ends(fault, strike_nodes(cluster, fault).await)?);
+            let from = begins(fault);
+            met.push(ends(fault, from, strike_nodes(cluster, fault).await)?);
         }
         io::Result::Ok(met)
     };
@@ -81,8 +81,8 @@ async fn faulty(
         let mut met = Vec::new();
         while let Some(fault) = next(&mut second, until).await {
             workers.look()?;
-            begins(fault);
-            met.push(ends(fault, strike_workers(&links, &mut workers, fault).await)?);
+            let from = begins(fault);
+            met.push(ends(fault, from, strike_workers(&links, &mut workers, fault).await)?);
         }
         io::Result::Ok(met)
     };
@@ -93,8 +93,9 @@ async fn faulty(
     };
     let ((met, met_too), tried, ()) =
         tokio::try_join!(faults_of_both, examples::run(links.url(links.clients() - 1), over.clone()), ticks(folder, &over))?;
-    for kind in met.into_iter().chain(met_too) {
-        *faults.entry(kind.name()).or_insert(0) += 1;
+    let windows = [met, met_too].concat();
+    for window in &windows {
+        *faults.entry(window.kind.name()).or_insert(0) += 1;
     }
 
     say("no more faults; what was begun comes to its end");
@@ -104,7 +105,7 @@ async fn faulty(
     audit(&format!("{url}&timeout=5s"), &folder.join("audit.jsonl"), &lines(folder)?).await?;
     workers.end().await?;
     faults.insert("clock-skew".to_owned(), u64::from(workers.skewed));
-    judge(folder, faults, tried)
+    judge(folder, &windows, faults, tried)
 }
 
 /// Takes the next fault when it is its time, or none when there is no time for another.
@@ -115,16 +116,17 @@ async fn next(deck: &mut Deck, until: Instant) -> Option<Fault> {
     (clock.instant() + fault.lasts / 2 < until).then_some(fault)
 }
 
-fn begins(Fault { number, kind, lasts, .. }: Fault) {
+fn begins(Fault { number, kind, lasts, .. }: Fault) -> u64 {
     let line = if kind.is_for_nodes() { "nodes" } else { "workers" };
     say(&format!("  fault {number} to {line}: {} for {lasts:.1?}", kind.name()));
+    history::now() / 1000
 }
 
-fn ends(fault: Fault, effect: io::Result<String>) -> io::Result<Kind> {
+fn ends(fault: Fault, from: u64, effect: io::Result<String>) -> io::Result<Window> {
     let name = fault.kind.name();
     let effect = effect.map_err(|error| io::Error::other(format!("fault {}, {name}: {error}", fault.number)))?;
     say(&format!("  {name} is over: {effect}"));
-    Ok(fault.kind)
+    Ok(Window { kind: fault.kind, from, to: history::now() / 1000 })
 }
 
 /// Says now and then how far everything is.
@@ -156,11 +158,15 @@ fn lines(folder: &Path) -> io::Result<Vec<Vec<history::Line>>> {
     Ok(lives(folder)?.into_iter().map(|life| life.lines).collect())
 }
 
-fn judge(folder: &Path, faults: BTreeMap<String, u64>, tried: Tried) -> Result<Came, Failure> {
-    let verdict = verdict::judge(&lives(folder)?);
+fn judge(folder: &Path, windows: &[Window], faults: BTreeMap<String, u64>, tried: Tried) -> Result<Came, Failure> {
+    let verdict = verdict::judge(&lives(folder)?, windows);
     let mut came = Came { faults, works: verdict.works, violations: verdict.violations };
     came.works.insert("examples".to_owned(), tried.succeeded.into());
     say(&format!("examples: {} succeeded, {} gave up in an outage", tried.succeeded, tried.gave_up));
+    if let Some(story) = verdict.stale.first() {
+        let count = verdict.stale.len();
+        say(&format!("{count} objects had a read that was stale while a leader was cut off, as may be; one of them:\n{story}"));
+    }
     came.violations.extend(tried.broken);
     Ok(came)
 }

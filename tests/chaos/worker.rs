@@ -40,8 +40,8 @@ async fn live(life: Life) -> Result<(), Failure> {
         biased;
         begun = begun => begun?,
         // Told to finish before it has begun anything; or nobody is there any more.
-        line = told.next_line() => {
-            if line?.is_some() {
+        told_early = told.next_line() => {
+            if told_early?.is_some() {
                 println!("finished");
                 told.next_line().await?;
             }

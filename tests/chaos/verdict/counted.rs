@@ -1,6 +1,9 @@
 //! What limiters let through, and when those were woken who waited for a group.
 
-use super::ops::{Op, of_kind};
+use super::{
+    ops::{Op, of_kind},
+    stale::Stale,
+};
 use crate::{
     history::{Act, Answer},
     workload::limits::quota,
@@ -12,12 +15,22 @@ use anabranch::testing::check::{
 };
 use std::{collections::HashMap, time::Duration};
 
-pub(super) fn check(ops: &[Op], complain: &mut impl FnMut(&str, Violation)) {
+pub(super) fn check(ops: &[Op], stale: &mut Stale<'_>, complain: &mut impl FnMut(&str, Violation)) {
     let admissions: Vec<Admission> = ops.iter().filter_map(admission).collect();
     // All ask with one clock.
     let _ = limiter::check(&admissions, quota(), Duration::ZERO).map_err(|violation| complain("api", violation));
     for (group, ops) in of_kind(ops, "group") {
-        let _ = wait_group::check(&changes(group, &ops), Until::Cut).map_err(|violation| complain(group, violation));
+        let mut events = changes(group, &ops);
+        let Err(violation) = wait_group::check(&events, Until::Cut) else { continue };
+        for event in &mut events {
+            if let Event::Waited { called, woken: Some(woken), .. } = event {
+                *called = stale.may_begin(*called, *woken);
+            }
+        }
+        match wait_group::check(&events, Until::Cut) {
+            Ok(()) => stale.found(group, &violation),
+            Err(_) => complain(group, violation),
+        }
     }
 }
 
@@ -35,11 +48,11 @@ fn changes(group: &str, ops: &[&Op]) -> Vec<Event> {
         let (client, name): (Box<str>, Box<str>) = (op.client.as_str().into(), group.into());
         let returned = op.end.as_ref().filter(|(_, answer)| *answer != Answer::Open).map(|(at, _)| *at);
         match &op.act {
-            Act::Enter(member) if !op.was_refused() && op.value() != Some(0) => {
+            Act::Enter(member) if op.value() != Some(0) => {
                 entered.insert(member, op.value().is_some());
                 events.push(Event::Changed { client, group: name, by: 1, called: op.from, returned });
             }
-            Act::Leave(member) if !op.was_refused() => {
+            Act::Leave(member) => {
                 let Some(certain) = entered.get(member.as_str()) else { continue };
                 let returned = returned.filter(|_| *certain);
                 events.push(Event::Changed { client, group: name, by: -1, called: op.from, returned });

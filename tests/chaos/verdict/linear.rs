@@ -3,21 +3,23 @@
 use super::{
     Life,
     ops::{Op, begun, of_kind},
+    stale::Stale,
 };
 use crate::history::{Act, Answer, Fact};
 use anabranch::testing::check::{
-    Counter, CounterOp, History, Lock, LockOp, LockRet, Record, Register, RegisterOp, RegisterRet, Violation, linearizable,
+    Counter, CounterOp, History, Lock, LockOp, LockRet, Model, Record, Register, RegisterOp, RegisterRet, Violation,
+    linearizable,
 };
 use std::collections::HashMap;
 
-pub(super) fn check(lives: &[Life], ops: &[Op], complain: &mut impl FnMut(&str, Violation)) {
+pub(super) fn check(lives: &[Life], ops: &[Op], stale: &mut Stale<'_>, complain: &mut impl FnMut(&str, Violation)) {
     for (object, ops) in of_kind(ops, "counter") {
-        let history: History<_, _> = ops.into_iter().filter(|op| !op.was_refused()).map(counted).collect();
-        let _ = linearizable(&Counter, &history).map_err(|violation| complain(object, violation));
+        let reads = |op: &CounterOp| *op == CounterOp::Read;
+        compare(&Counter, object, ops.into_iter().map(counted).collect(), reads, stale, complain);
     }
     for (object, ops) in of_kind(ops, "register") {
-        let history: History<_, _> = ops.into_iter().filter(|op| !op.was_refused()).map(registered).collect();
-        let _ = linearizable(&Register::default(), &history).map_err(|violation| complain(object, violation));
+        let reads = |op: &RegisterOp<u64>| *op == RegisterOp::Read;
+        compare(&Register::default(), object, ops.into_iter().map(registered).collect(), reads, stale, complain);
     }
     for kind in ["lock", "leader"] {
         let held = last_held(lives, kind);
@@ -25,6 +27,29 @@ pub(super) fn check(lives: &[Life], ops: &[Op], complain: &mut impl FnMut(&str, 
             let history = holds(&ops, &held);
             let _ = linearizable(&Lock, &history).map_err(|violation| complain(object, violation));
         }
+    }
+}
+
+/// Compares a history with a model, and once more with reads that may have been stale.
+fn compare<M: Model<Op: Clone, Ret: Clone>>(
+    model: &M,
+    object: &str,
+    records: Vec<Record<M::Op, M::Ret>>,
+    reads: impl Fn(&M::Op) -> bool,
+    stale: &mut Stale<'_>,
+    complain: &mut impl FnMut(&str, Violation),
+) {
+    let strictly = linearizable(model, &records.iter().cloned().collect());
+    let Err(violation) = strictly else { return };
+    let older = |mut record: Record<M::Op, M::Ret>| {
+        if let Some((to, _)) = record.returned.as_ref().filter(|_| reads(&record.op)) {
+            record.invoked = stale.may_begin(record.invoked, *to);
+        }
+        record
+    };
+    match linearizable(model, &records.into_iter().map(older).collect()) {
+        Ok(()) => stale.found(object, &violation),
+        Err(_) => complain(object, violation),
     }
 }
 

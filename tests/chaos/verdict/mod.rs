@@ -7,9 +7,15 @@ mod ended;
 mod held;
 mod linear;
 mod ops;
+mod stale;
 mod work;
 
-use self::ops::{Op, ops};
+pub(crate) use self::stale::Window;
+
+use self::{
+    ops::{Op, ops},
+    stale::Stale,
+};
 use crate::history::{Act, Answer, Fact, Line};
 use anabranch::testing::check::Violation;
 use std::collections::BTreeMap;
@@ -30,15 +36,17 @@ pub(crate) struct Verdict {
     /// How often each kind of work was done for certain.
     pub(crate) works: BTreeMap<String, u64>,
     pub(crate) violations: Vec<String>,
+    /// Reads that were stale when they may have been.
+    pub(crate) stale: Vec<String>,
 }
 
-pub(crate) fn judge(lives: &[Life]) -> Verdict {
-    let ops = ops(lives);
+pub(crate) fn judge(lives: &[Life], windows: &[Window]) -> Verdict {
+    let (ops, mut stale) = (ops(lives), Stale::new(windows));
     let mut violations: Vec<String> = Vec::new();
     let mut complain = |object: &str, violation: Violation| violations.push(format!("{object}: {violation}"));
-    linear::check(lives, &ops, &mut complain);
+    linear::check(lives, &ops, &mut stale, &mut complain);
     held::check(lives, &mut complain);
-    counted::check(&ops, &mut complain);
+    counted::check(&ops, &mut stale, &mut complain);
     work::check(lives, &ops, &mut complain);
     violations.extend(ended::check(lives, &ops));
     violations.extend(lives.iter().flat_map(|life| &life.lines).filter_map(|line| match &line.fact {
@@ -50,7 +58,7 @@ pub(crate) fn judge(lives: &[Life]) -> Verdict {
         violations.truncate(MOST);
         violations.push(format!("and {more} more"));
     }
-    Verdict { works: works(lives, &ops), violations }
+    Verdict { works: works(lives, &ops), violations, stale: stale.stories }
 }
 
 /// Each kind of work, with how often it was done: all of them are to happen.

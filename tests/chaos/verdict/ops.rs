@@ -72,11 +72,11 @@ pub(super) fn ops(lives: &[Life]) -> Vec<Op> {
     all
 }
 
-/// The calls to each object of a kind: `counter-1`, `counter-2` and so on.
+/// The calls to each object of a kind that may have been done: of `counter-1`, `counter-2` and so on.
 pub(super) fn of_kind<'a>(ops: &'a [Op], kind: &str) -> BTreeMap<&'a str, Vec<&'a Op>> {
     let mut objects: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
     for op in ops {
-        if op.object.split('-').next() == Some(kind) {
+        if op.object.split('-').next() == Some(kind) && !op.was_refused() {
             objects.entry(&op.object).or_default().push(op);
         }
     }

@@ -71,7 +71,7 @@ async fn note(site: &Site, delivery: Delivery) {
     let due = message.headers.get("Schedule-Time").and_then(Timestamp::parse_rfc3339);
     match (&message.id, due) {
         (Some(firing), Some(due)) => {
-            site.history.note(Fact::Fired { firing: firing.clone(), due: due.as_micros(), place: delivery.sequence() })
+            site.history.note(Fact::Fired { firing: firing.clone(), due: due.as_micros(), place: delivery.sequence() });
         }
         other => site.odd(format!("a firing without an id or a time: {other:?}")),
     }
