@@ -15,7 +15,7 @@ use anabranch::{
     engine::Engine,
     time::Clock,
 };
-use std::{path::Path, process::Command, sync::Arc, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -39,9 +39,7 @@ pub(crate) async fn measure(sync: Sync, nodes: usize, folder: &Path) -> Result<O
         say(&format!("a loss of power is not tried: {why}"));
         return Ok(None);
     }
-    let space = Engine::open(&format!("{}&timeout=5s", cluster.url())).await?.space("power").await?;
-    let cells = Cells::<u64>::new(&space, Codec::json()).deadline(Duration::from_secs(5));
-    let cells: Vec<Cell<u64>> = (0..WRITERS).map(|n| cells.cell(&format!("k{n}"))).collect::<Result<_, _>>()?;
+    let cells = cells(&cluster).await?;
     for cell in &cells {
         cell.update(|n| *n += 1).await?;
     }
@@ -50,7 +48,7 @@ pub(crate) async fn measure(sync: Sync, nodes: usize, folder: &Path) -> Result<O
 
     let stop = CancellationToken::new();
     let mut writers = JoinSet::new();
-    for cell in &cells {
+    for (n, cell) in cells.iter().enumerate() {
         let (cell, stop) = (cell.clone(), stop.clone());
         writers.spawn(async move {
             let mut acknowledged = 1;
@@ -66,7 +64,7 @@ pub(crate) async fn measure(sync: Sync, nodes: usize, folder: &Path) -> Result<O
                     acknowledged = n;
                 }
             }
-            acknowledged
+            (n, acknowledged)
         });
     }
     let clock = Clock::system();
@@ -77,8 +75,9 @@ pub(crate) async fn measure(sync: Sync, nodes: usize, folder: &Path) -> Result<O
     let acknowledged = writers.join_all().await;
     without.iter().try_for_each(|node| cluster.launch(*node))?;
 
-    let cluster = Arc::new(cluster);
     cluster.heals().await?;
+    // By somebody who has seen nothing before: a process waits for what it knows to be there, and here that may be gone.
+    let cells = self::cells(&cluster).await?;
     let until = clock.instant() + READS;
     let found = async |cell: &Cell<u64>| loop {
         match cell.read().await {
@@ -87,11 +86,17 @@ pub(crate) async fn measure(sync: Sync, nodes: usize, folder: &Path) -> Result<O
             Err(error) => return Err(error),
         }
     };
-    // The writers are dropped in an order of their own, and each key counts for itself.
-    let (mut sum, mut there) = (0, 0);
-    for (cell, _) in cells.iter().zip(&acknowledged) {
-        there += found(cell).await?;
+    let (mut missing, mut sum) = (0, 0);
+    for (n, acknowledged) in acknowledged {
+        sum += acknowledged;
+        missing += acknowledged.saturating_sub(found(&cells[n]).await?);
     }
-    sum += acknowledged.iter().sum::<u64>();
-    Ok(Some(Loss { acknowledged: sum, missing: sum.saturating_sub(there) }))
+    Ok(Some(Loss { acknowledged: sum, missing }))
+}
+
+/// The cells of the writers, as a process of its own sees them.
+async fn cells(cluster: &Cluster) -> Result<Vec<Cell<u64>>, Failure> {
+    let space = Engine::open(&format!("{}&timeout=5s", cluster.url())).await?.space("power").await?;
+    let cells = Cells::<u64>::new(&space, Codec::json()).deadline(Duration::from_secs(5));
+    Ok((0..WRITERS).map(|n| cells.cell(&format!("k{n}"))).collect::<Result<_, _>>()?)
 }
