@@ -162,49 +162,50 @@ pub(crate) async fn strike_workers(links: &Links, workers: &mut Workers, fault: 
         }
         _ => {}
     }
-    // Some clients, at least one; and of their wires all, or all but one.
+    // Some clients, at least one; and of their wires all, or all but one unless that is the one that all of them use.
     let clients: Vec<usize> = (0..links.clients()).filter(|client| *client == worker || dice.roll(2) == 0).collect();
     let spared = pick(&mut dice, 2 * NODES);
-    let wires = || {
-        clients
-            .iter()
-            .flat_map(|client| links.of(*client).enumerate().filter(|(node, _)| *node != spared).map(|(_, wire)| wire))
-    };
-    let before = harm(wires());
-    let whom = format!("{} of {} clients", clients.len(), links.clients());
     let (start, until) = (clock.instant(), clock.instant() + fault.lasts);
+    let is_spared = |node: usize| node == spared && clock.instant() < until;
+    let all = || clients.iter().flat_map(|client| links.of(*client));
+    let wires = || {
+        let met = |(node, _): &(usize, &Wire)| !is_spared(*node);
+        clients.iter().flat_map(move |client| links.of(*client).enumerate().filter(met).map(|(_, wire)| wire))
+    };
+    let before = harm(all());
+    let whom = format!("{} of {} clients", clients.len(), links.clients());
     let goes_on = |met: bool| {
         let now = clock.instant();
         now < until || (!met && now < start + LONGER)
     };
     match fault.kind {
         Kind::Slow => {
-            while goes_on(harm(wires()).delayed > before.delayed) {
+            while goes_on(harm(all()).delayed > before.delayed) {
                 wires().for_each(|wire| wire.delay(Duration::from_millis(1 + dice.roll(500))));
                 clock.sleep(BRIEF * 5).await;
             }
-            wires().for_each(|wire| wire.delay(Duration::ZERO));
-            let delayed = harm(wires()).delayed - before.delayed;
+            all().for_each(|wire| wire.delay(Duration::ZERO));
+            let delayed = harm(all()).delayed - before.delayed;
             check(delayed > 0, "nobody said anything")?;
             Ok(format!("{whom}, {delayed} pieces were delayed"))
         }
         Kind::Cut => {
-            while goes_on(harm(wires()).cut > before.cut) {
+            while goes_on(harm(all()).cut > before.cut) {
                 wires().for_each(Wire::cut);
                 clock.sleep(BRIEF * 4).await;
             }
-            let cut = harm(wires()).cut - before.cut;
+            let cut = harm(all()).cut - before.cut;
             check(cut > 0, "nobody was connected")?;
             Ok(format!("{whom}, {cut} connections were cut"))
         }
         kind => {
             let loses = if kind == Kind::LoseAnswers { Loses::Answers } else { Loses::Everything };
-            while goes_on(harm(wires()).lost > before.lost) {
+            while goes_on(harm(all()).lost > before.lost) {
                 wires().for_each(|wire| wire.lose(loses));
                 clock.sleep(BRIEF * 2).await;
             }
-            let lost = harm(wires()).lost - before.lost;
-            wires().for_each(Wire::cut);
+            let lost = harm(all()).lost - before.lost;
+            all().for_each(Wire::cut);
             check(lost > 0, "nobody said anything")?;
             Ok(format!("{whom}, {lost} bytes were lost"))
         }
