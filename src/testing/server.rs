@@ -115,7 +115,7 @@ impl ServerOptions {
             node.launch()?;
         }
         for node in &cluster.nodes {
-            node.answers().await?;
+            node.ready().await?;
         }
         Ok(cluster)
     }
@@ -283,7 +283,7 @@ impl NatsServer {
     /// As [`start`](Self::start).
     pub async fn restart(&mut self) -> io::Result<()> {
         self.launch()?;
-        self.answers().await
+        self.ready().await
     }
 
     /// Starts the server as [`restart`](Self::restart) does, and does not wait: a node of a cluster may have to wait for others.
@@ -368,8 +368,13 @@ impl NatsServer {
         fs::write(directory.join("server.conf"), self.options.render(&self.name, self.port, directory, &more))
     }
 
-    /// Waits until JetStream answers. A server that may not be asked by everybody begins to listen when it has JetStream.
-    async fn answers(&self) -> io::Result<()> {
+    /// Waits until JetStream answers; in a cluster that takes a majority. A server that may not be asked by everybody begins to listen when
+    /// it has JetStream.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] when it does not within 30 seconds, with what it has logged.
+    pub async fn ready(&self) -> io::Result<()> {
         let clock = Clock::system();
         let until = clock.instant() + PATIENCE;
         while let Err(error) = self.ask() {
