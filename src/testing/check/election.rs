@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// ```
 /// use anabranch::testing::check::{Holding, election};
 ///
-/// let elected = |client: &str, token, at, until| Holding::Held {
+/// let elected = |client: &str, token: u64, at, until| Holding::Held {
 ///     client: client.into(),
 ///     object: "e".into(),
 ///     hold: token.to_string().into(),

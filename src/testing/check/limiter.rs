@@ -41,7 +41,7 @@ pub struct Admission {
 /// let quota = Quota::per_second(2)?;
 /// check(&[admitted(0, 2), admitted(500_000, 1)], quota, Duration::ZERO)?;
 /// let violation = check(&[admitted(0, 2), admitted(400_000, 1)], quota, Duration::ZERO).unwrap_err();
-/// assert!(violation.to_string().starts_with("limiter: 3 cells of k within 0.40001s, and 2 in 1s, 2 at once are 2"), "{violation}");
+/// assert!(violation.to_string().starts_with("limiter: 3 cells of k within 400.01ms, and 2 in 1s, 2 at once are 2"), "{violation}");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn check(admissions: &[Admission], quota: Quota, slack: Duration) -> Result<(), Violation> {
