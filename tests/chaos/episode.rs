@@ -33,13 +33,13 @@ pub(crate) struct Came {
 }
 
 /// Lets faults happen for so long, and judges what came of it.
-pub(crate) async fn run(sync: Sync, kinds: &[Kind], seed: u64, time: Duration, folder: &Path) -> Result<Came, Failure> {
+pub(crate) async fn run(sync: Sync, decks: &mut [Deck; 2], seed: u64, time: Duration, folder: &Path) -> Result<Came, Failure> {
     let workers = usize::try_from(WORKERS)?;
     let mut cluster = Cluster::start(sync, workers + 1, folder).await?;
     if let Some(why) = cluster.why_no_disks() {
         say(&format!("nodes have no disks of their own ({why}): disk-full limits files instead, power-loss is left out"));
     }
-    let outcome = faulty(&mut cluster, sync, kinds, seed, time, folder).await;
+    let outcome = faulty(&mut cluster, sync, decks, seed, time, folder).await;
     let bad = outcome.as_ref().map_or(true, |came| !came.violations.is_empty());
     if bad {
         cluster.keep_logs(folder)?;
@@ -53,17 +53,15 @@ pub(crate) async fn run(sync: Sync, kinds: &[Kind], seed: u64, time: Duration, f
 async fn faulty(
     cluster: &mut Cluster,
     sync: Sync,
-    kinds: &[Kind],
+    [first, second]: &mut [Deck; 2],
     seed: u64,
     time: Duration,
     folder: &Path,
 ) -> Result<Came, Failure> {
     let (clock, links, url) = (Clock::system(), cluster.links(), cluster.url());
     let mut workers = Workers::start_all(usize::try_from(WORKERS)?, &links, folder, seed)?;
-    let possible = |kind: &Kind| *kind != Kind::PowerLoss || (sync == Sync::Always && cluster.why_no_disks().is_none());
-    let (to_nodes, to_workers): (Vec<Kind>, Vec<Kind>) =
-        kinds.iter().copied().filter(possible).partition(|kind| kind.is_for_nodes());
-    let (mut first, mut second) = (Deck::new(seed, to_nodes), Deck::new(!seed, to_workers));
+    let power = sync == Sync::Always && cluster.why_no_disks().is_none();
+    let possible = |kind: Kind| kind != Kind::PowerLoss || power;
     clock.sleep(PEACE).await;
 
     let until = clock.instant() + time.saturating_sub(PEACE);
@@ -71,7 +69,7 @@ async fn faulty(
     let mut faults = BTreeMap::new();
     let nodes = async {
         let mut met = Vec::new();
-        while let Some(fault) = next(&mut first, until).await {
+        while let Some(fault) = next(first, possible, until).await {
             let from = begins(fault);
             met.push(ends(fault, from, strike_nodes(cluster, fault).await)?);
         }
@@ -79,7 +77,7 @@ async fn faulty(
     };
     let between = async {
         let mut met = Vec::new();
-        while let Some(fault) = next(&mut second, until).await {
+        while let Some(fault) = next(second, possible, until).await {
             workers.look()?;
             let from = begins(fault);
             met.push(ends(fault, from, strike_workers(&links, &mut workers, fault).await)?);
@@ -109,11 +107,14 @@ async fn faulty(
 }
 
 /// Takes the next fault when it is its time, or none when there is no time for another.
-async fn next(deck: &mut Deck, until: Instant) -> Option<Fault> {
+async fn next(deck: &mut Deck, possible: impl Fn(Kind) -> bool, until: Instant) -> Option<Fault> {
     let clock = Clock::system();
-    let fault = deck.next()?;
+    if clock.instant() >= until {
+        return None;
+    }
+    let fault = deck.next(possible)?;
     clock.sleep(fault.after).await;
-    (clock.instant() + fault.lasts / 2 < until).then_some(fault)
+    (clock.instant() < until).then_some(fault)
 }
 
 fn begins(Fault { number, kind, lasts, .. }: Fault) -> u64 {

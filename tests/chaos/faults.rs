@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     DiskFull,
     /// A node hears nothing from the other nodes, while clients reach it
     Partition,
+    /// Everything between a node and the others takes up to 300 ms
+    Lag,
     /// All nodes are told to end and started again, one after the other
     RollingRestart,
     /// SIGKILL to all nodes at once
@@ -63,7 +65,7 @@ impl Kind {
             Self::PauseLeader | Self::PauseFollower | Self::PauseWorker if dice.roll(4) == 0 => (8_000, 20_000),
             Self::PauseLeader | Self::PauseFollower | Self::PauseWorker => (1_000, 6_000),
             Self::Wipe | Self::RollingRestart | Self::KillWorker => (0, 1_000),
-            Self::DiskFull | Self::Slow | Self::LoseAnswers | Self::Blackhole => (2_000, 6_000),
+            Self::DiskFull | Self::Lag | Self::Slow | Self::LoseAnswers | Self::Blackhole => (2_000, 6_000),
             Self::Partition => (3_000, 12_000),
             Self::Cut => (500, 2_000),
         }
@@ -83,6 +85,12 @@ pub(crate) struct Fault {
     pub(crate) dice: u64,
 }
 
+/// The two lines of a seed, for nodes and for workers.
+pub(crate) fn decks(seed: u64, kinds: &[Kind]) -> [Deck; 2] {
+    let (nodes, workers) = kinds.iter().copied().partition(|kind| kind.is_for_nodes());
+    [Deck::new(seed, nodes), Deck::new(!seed, workers)]
+}
+
 /// One line of the plan: kinds like a deck of cards, so that each comes before one comes again.
 #[derive(Debug)]
 pub(crate) struct Deck {
@@ -93,16 +101,25 @@ pub(crate) struct Deck {
 }
 
 impl Deck {
-    pub(crate) fn new(seed: u64, kinds: Vec<Kind>) -> Self {
+    fn new(seed: u64, kinds: Vec<Kind>) -> Self {
         Self { kinds, left: Vec::new(), dice: Dice::new(seed), dealt: 0 }
     }
 
-    pub(crate) fn next(&mut self) -> Option<Fault> {
-        if self.left.is_empty() {
-            self.left.clone_from(&self.kinds);
+    /// Deals the next fault that is possible; none when no kind is.
+    pub(crate) fn next(&mut self, possible: impl Fn(Kind) -> bool) -> Option<Fault> {
+        if !self.kinds.iter().any(|kind| possible(*kind)) {
+            return None;
         }
-        let at = usize::try_from(self.dice.roll(self.left.len().max(1) as u64)).unwrap_or(0);
-        let kind = if self.left.is_empty() { return None } else { self.left.swap_remove(at) };
+        let kind = loop {
+            if self.left.is_empty() {
+                self.left.clone_from(&self.kinds);
+            }
+            let at = usize::try_from(self.dice.roll(self.left.len() as u64)).unwrap_or(0);
+            let kind = self.left.swap_remove(at);
+            if possible(kind) {
+                break kind;
+            }
+        };
         let (from, to) = kind.lasts(&mut self.dice);
         let millis = |dice: &mut Dice, from, to| Duration::from_millis(from + dice.roll(to - from + 1));
         let after = millis(&mut self.dice, 200, 1_500);

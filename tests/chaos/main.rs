@@ -46,9 +46,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Set where this process has a mount namespace of its own.
 const APART: &str = "ANABRANCH_CHAOS_APART";
-/// How long it takes to look at everything when an episode's faults are over, and to try losses of power.
+/// How long it takes to look at everything when an episode's faults are over, and to try losses of power its way.
 const SETTLES: Duration = Duration::from_secs(30);
-const POWER: Duration = Duration::from_secs(40);
+const POWER: Duration = Duration::from_secs(35);
+/// In this much time every kind of fault has to happen.
+const ENOUGH: Duration = Duration::from_secs(290);
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -135,15 +137,17 @@ async fn tried(options: &Options, seed: u64, folder: &Path) -> Result<bool, Fail
     let (syncs, kinds) = (options.syncs(), options.kinds());
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
-    let (mut held, mut faults, mut works) = (true, BTreeMap::new(), BTreeMap::new());
+    let (mut held, mut works) = (true, BTreeMap::new());
+    let mut faults: BTreeMap<String, u64> = kinds.iter().map(|kind| (kind.name(), 0)).collect();
+    let mut decks = faults::decks(seed, &kinds);
     let count = u32::try_from(syncs.len())?;
-    let each = (options.time().saturating_sub(POWER) / count).saturating_sub(SETTLES);
+    let each = (options.time() / count).saturating_sub(SETTLES + POWER);
     say(&format!("seed {seed}; {} kinds of faults; {} s of them for each of: {syncs:?}", kinds.len(), each.as_secs()));
     for sync in syncs.iter().copied() {
         let place = folder.join(format!("{sync:?}").to_lowercase());
         fs::create_dir_all(&place)?;
         say(&format!("three nodes with {sync}"));
-        let came = episode::run(sync, &kinds, seed, each, &place).await?;
+        let came = episode::run(sync, &mut decks, seed, each, &place).await?;
         came.violations.iter().for_each(|violation| say(&format!("VIOLATION with {sync}\n{violation}\n")));
         held &= came.violations.is_empty();
         came.faults.into_iter().for_each(|(kind, count)| *faults.entry(kind).or_insert(0) += count);
@@ -157,11 +161,12 @@ async fn tried(options: &Options, seed: u64, folder: &Path) -> Result<bool, Fail
     };
     say(&format!("faults: {}", list(&faults)));
     say(&format!("work: {}", list(&works)));
-    for (name, count) in faults.iter().chain(&works) {
-        if *count == 0 {
-            say(&format!("`{name}` never happened, so this run says too little"));
-            held = false;
-        }
+    for (name, _) in faults.iter().chain(&works).filter(|(_, count)| **count == 0) {
+        // What there was no time for, or no way.
+        let excused = faults.contains_key(name) && (options.time() < ENOUGH || *name == Kind::PowerLoss.name());
+        let so = if excused { "" } else { ", so this run says too little" };
+        say(&format!("`{name}` never happened{so}"));
+        held &= excused;
     }
     Ok(held)
 }

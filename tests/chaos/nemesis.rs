@@ -89,6 +89,19 @@ pub(crate) async fn strike_nodes(cluster: &mut Cluster, fault: Fault) -> io::Res
                 if node == leader { ", the leader," } else { "" }
             )
         }
+        Kind::Lag => {
+            let links = cluster.links();
+            let before = harm(links.around(any)).delayed;
+            let until = clock.instant() + fault.lasts;
+            while clock.instant() < until {
+                links.around(any).for_each(|wire| wire.delay(Duration::from_millis(dice.roll(300))));
+                clock.sleep(BRIEF * 5).await;
+            }
+            links.around(any).for_each(|wire| wire.delay(Duration::ZERO));
+            let delayed = harm(links.around(any)).delayed - before;
+            check(delayed > 0, "nodes had nothing to say to each other")?;
+            format!("{}, {delayed} pieces were delayed", cluster.name(any))
+        }
         Kind::RollingRestart => {
             for node in 0..NODES {
                 cluster.stop(node)?;
