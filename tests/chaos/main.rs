@@ -49,6 +49,8 @@ const APART: &str = "ANABRANCH_CHAOS_APART";
 /// How long it takes to look at everything when an episode's faults are over, and to try losses of power its way.
 const SETTLES: Duration = Duration::from_secs(30);
 const POWER: Duration = Duration::from_secs(35);
+/// Shorter than this is not worth the rest.
+const LEAST: Duration = Duration::from_secs(15);
 /// In this much time every kind of fault has to happen.
 const ENOUGH: Duration = Duration::from_secs(290);
 
@@ -141,7 +143,7 @@ async fn tried(options: &Options, seed: u64, folder: &Path) -> Result<bool, Fail
     let mut faults: BTreeMap<String, u64> = kinds.iter().map(|kind| (kind.name(), 0)).collect();
     let mut decks = faults::decks(seed, &kinds);
     let count = u32::try_from(syncs.len())?;
-    let each = (options.time() / count).saturating_sub(SETTLES + POWER);
+    let each = (options.time() / count).saturating_sub(SETTLES + POWER).max(LEAST);
     say(&format!("seed {seed}; {} kinds of faults; {} s of them for each of: {syncs:?}", kinds.len(), each.as_secs()));
     for sync in syncs.iter().copied() {
         let place = folder.join(format!("{sync:?}").to_lowercase());

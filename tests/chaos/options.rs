@@ -29,7 +29,7 @@ pub(crate) struct Options {
 
 fn minutes(text: &str) -> Result<f64, String> {
     let minutes: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (1.0..=10_000.0).contains(&minutes) { Ok(minutes) } else { Err("from 1 to 10000".to_owned()) }
+    if (2.0..=10_000.0).contains(&minutes) { Ok(minutes) } else { Err("from 2 to 10000".to_owned()) }
 }
 
 impl Options {
