@@ -11,6 +11,7 @@ pub mod core;
 pub mod engine;
 pub mod error;
 pub mod jobs;
+mod newest;
 pub mod runtime;
 pub mod schedule;
 pub mod telemetry;

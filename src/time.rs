@@ -5,8 +5,17 @@
 //! [`Instant`], because wall clocks of two machines disagree and one machine's may jump.
 #![expect(clippy::disallowed_methods, reason = "this is the room that the lint points to")]
 
+mod chance;
+
+pub use chance::{Backoff, nonce, unique};
+#[cfg(feature = "testing")]
+pub use chance::{Chance, take_chances_from};
+
 use futures_util::FutureExt as _;
-use rand::RngExt as _;
+#[cfg(feature = "testing")]
+use futures_util::future::{BoxFuture, Either, select};
+#[cfg(feature = "testing")]
+use std::sync::Arc;
 use std::{fmt, future::Future, time::Duration};
 pub use tokio::time::Instant;
 
@@ -88,6 +97,21 @@ enum Source {
         origin: Timestamp,
         started: Instant,
     },
+    #[cfg(feature = "testing")]
+    Own(Arc<dyn Timeline>),
+}
+
+/// Time of another making, such as that of a simulation, where each process has a clock that is wrong in its own way.
+#[cfg(feature = "testing")]
+pub trait Timeline: Send + Sync + 'static {
+    /// Returns the wall time.
+    fn now(&self) -> Timestamp;
+
+    /// Returns the monotonic time.
+    fn instant(&self) -> Instant;
+
+    /// Waits for `duration` of this time.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 
 impl fmt::Debug for Clock {
@@ -98,6 +122,8 @@ impl fmt::Debug for Clock {
             Source::Skewed(_) => "Clock::skewed",
             #[cfg(feature = "testing")]
             Source::Virtual { .. } => "Clock::paused",
+            #[cfg(feature = "testing")]
+            Source::Own(_) => "Clock::of",
         })
     }
 }
@@ -130,6 +156,13 @@ impl Clock {
         Self(Source::Skewed(micros))
     }
 
+    /// Returns a clock that shows the time of `timeline`.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn of(timeline: Arc<dyn Timeline>) -> Self {
+        Self(Source::Own(timeline))
+    }
+
     /// Returns the wall time. It may jump: never measure an interval with it.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -142,13 +175,19 @@ impl Clock {
             Source::Skewed(micros) => Timestamp(Self::system().now().0.saturating_add(*micros)),
             #[cfg(feature = "testing")]
             Source::Virtual { origin, started } => *origin + started.elapsed(),
+            #[cfg(feature = "testing")]
+            Source::Own(timeline) => timeline.now(),
         }
     }
 
     /// Returns the monotonic time, good only inside this process.
     #[must_use]
     pub fn instant(&self) -> Instant {
-        Instant::now()
+        match &self.0 {
+            #[cfg(feature = "testing")]
+            Source::Own(timeline) => timeline.instant(),
+            _ => Instant::now(),
+        }
     }
 
     /// Waits for `duration`.
@@ -157,7 +196,11 @@ impl Clock {
     ///
     /// Safe: a dropped sleep holds nothing.
     pub async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+        match &self.0 {
+            #[cfg(feature = "testing")]
+            Source::Own(timeline) => timeline.sleep(duration).await,
+            _ => tokio::time::sleep(duration).await,
+        }
     }
 
     /// Waits until the wall clock shows `at`; returns at once when it already does.
@@ -175,53 +218,19 @@ impl Clock {
     ///
     /// As safe as `future`, which is dropped when time runs out.
     pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> impl Future<Output = Option<F::Output>> + use<F> {
+        #[cfg(feature = "testing")]
+        if let Source::Own(timeline) = &self.0 {
+            let ended = select(Box::pin(future), timeline.sleep(limit));
+            return Either::Left(ended.map(|first| match first {
+                Either::Left((output, _)) => Some(output),
+                Either::Right(_) => None,
+            }));
+        }
         // Not `async`: what is moved into such a function has its place twice.
-        tokio::time::timeout(limit, future).map(Result::ok)
-    }
-}
-
-/// Returns 64 random bits, for write ids and nonces.
-#[must_use]
-pub fn nonce() -> u64 {
-    rand::random()
-}
-
-/// Returns a unique id that sorts by the time it was made: 26 characters of Crockford's base 32.
-#[must_use]
-pub fn unique(clock: &Clock) -> String {
-    let millis = u64::try_from(clock.now().as_micros() / 1000).unwrap_or(0);
-    ulid::Ulid::from_parts(millis, rand::random()).to_string()
-}
-
-/// Delays between attempts: decorrelated jitter between `floor` and `ceiling`.
-///
-/// Each delay is drawn between the floor and three times the one before, so contenders that collided once do not collide in
-/// step again (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
-#[derive(Debug, Clone)]
-pub struct Backoff {
-    floor: Duration,
-    ceiling: Duration,
-    last: Duration,
-}
-
-impl Backoff {
-    /// Starts at `floor`; no delay will exceed `ceiling`.
-    #[must_use]
-    pub fn new(floor: Duration, ceiling: Duration) -> Self {
-        Self { floor, ceiling: ceiling.max(floor), last: floor }
-    }
-
-    /// Returns the next delay.
-    pub fn next_delay(&mut self) -> Duration {
-        let (low, high) = (self.floor.as_micros(), (self.last * 3).min(self.ceiling).as_micros());
-        let micros = if high > low { rand::rng().random_range(low..=high) } else { low };
-        self.last = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
-        self.last
-    }
-
-    /// Starts over at the floor, after a success.
-    pub fn reset(&mut self) {
-        self.last = self.floor;
+        let ended = tokio::time::timeout(limit, future).map(Result::ok);
+        #[cfg(feature = "testing")]
+        let ended = Either::Right(ended);
+        ended
     }
 }
 
@@ -252,15 +261,5 @@ mod tests {
         assert_eq!(b.since(a), Duration::from_millis(2));
         assert_eq!(a.since(b), Duration::ZERO);
         assert_eq!(Timestamp::from_micros(i64::MAX) + Duration::from_secs(1), Timestamp::from_micros(i64::MAX));
-    }
-
-    #[test]
-    fn backoff_stays_between_floor_and_ceiling() {
-        let (floor, ceiling) = (Duration::from_millis(5), Duration::from_millis(500));
-        let mut backoff = Backoff::new(floor, ceiling);
-        for _ in 0..1000 {
-            let delay = backoff.next_delay();
-            assert!(delay >= floor && delay <= ceiling, "{delay:?}");
-        }
     }
 }

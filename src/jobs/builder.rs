@@ -270,6 +270,7 @@ impl WorkerBuilder {
                     tasks.wait().await;
                 };
                 tokio::select! {
+                    biased;
                     () = gone.cancelled() => {}
                     () = over => {}
                     () = watching => {}

@@ -8,6 +8,7 @@ use crate::{
     core::retry::StopReason,
     engine::{Change, Expect, Key, Name, PutOptions, Space, StoreError},
     jobs::{JobsError, held::Held},
+    newest,
     time::Timestamp,
 };
 use bytes::Bytes;
@@ -20,7 +21,6 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::watch;
 
 /// How long a flag of a job that nobody delivers stays.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -138,7 +138,7 @@ pub(super) struct Control {
     cancelled: Mutex<HashSet<String>>,
     /// Whether there is any: asked for each job.
     any: AtomicBool,
-    pause: watch::Sender<Pause>,
+    pause: newest::Sender<Pause>,
 }
 
 impl Control {
@@ -155,7 +155,7 @@ impl Control {
             queue: queue.clone(),
             cancelled: Mutex::default(),
             any: AtomicBool::new(false),
-            pause: watch::Sender::new(Pause::No),
+            pause: newest::Sender::new(Pause::No),
         });
         while let Some(change) = changes.next().await {
             if matches!(change, Change::Synced) {
@@ -222,7 +222,7 @@ impl Control {
         }
     }
 
-    pub(super) fn pause(&self) -> watch::Receiver<Pause> {
+    pub(super) fn pause(&self) -> newest::Receiver<Pause> {
         self.pause.subscribe()
     }
 }

@@ -12,10 +12,11 @@ use crate::{
     engine::{Delivery, Pull, StoreError},
     error::chain,
     jobs::control::Pause,
+    newest,
     time::Backoff,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 /// The task that takes jobs from one queue.
 pub(super) struct Intake {
@@ -62,7 +63,7 @@ impl Intake {
     }
 
     /// Waits until the queue is not paused; true when the worker stops.
-    async fn waits_out(&self, pause: &mut watch::Receiver<Pause>) -> bool {
+    async fn waits_out(&self, pause: &mut newest::Receiver<Pause>) -> bool {
         let clock = self.floor.space.clock();
         let mut told = false;
         loop {

@@ -9,9 +9,9 @@ use super::{
     hosted::{Hosted, Progress},
     message::Msg,
 };
+use crate::newest;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{marker::PhantomData, sync::Arc};
-use tokio::sync::watch;
 
 /// The actor of one run.
 pub(super) struct RunActor<C>(PhantomData<fn() -> C>);
@@ -26,7 +26,7 @@ impl<C: Send + Sync + 'static> Actor for RunActor<C> {
     type Msg = Msg;
     /// On the heap: the framework moves it through several futures when an actor starts and when it ends.
     type State = Box<Driver<C>>;
-    type Arguments = (Arc<Hosted<C>>, Box<Held>, watch::Sender<Progress>);
+    type Arguments = (Arc<Hosted<C>>, Box<Held>, newest::Sender<Progress>);
 
     async fn pre_start(
         &self,

@@ -11,13 +11,13 @@ use super::{
     message::Msg,
 };
 use crate::core::snapshot::Snapshot;
+use crate::newest;
 use ractor::Actor as _;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::watch;
 use tracing::Instrument as _;
 
 /// What came of a claim.
@@ -122,7 +122,7 @@ impl<C: Send + Sync + 'static> Hosted<C> {
     async fn drive(self: &Arc<Self>, held: Box<Held>) -> Result<Live, RunError> {
         let stored = held.stored.bytes.clone();
         let root = self.shared.root.get_cell();
-        let (sender, progress) = watch::channel(Progress { stored, ended: None });
+        let (sender, progress) = newest::channel(Progress { stored, ended: None });
         let spawned = RunActor::spawn_linked(None, RunActor::new(), (Arc::clone(self), held, sender), root).await;
         let (actor, _) = spawned.map_err(|_| RunError::ShuttingDown)?;
         if self.shared.draining.is_cancelled() {

@@ -18,6 +18,7 @@ use crate::{
     },
     engine::StoreError,
     error::panic_text,
+    newest,
     time::{Backoff, Clock},
     topology::{
         Ctx, Disposition, NodeError,
@@ -36,18 +37,18 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 /// The way to ask a running body to stop.
 #[derive(Debug)]
-pub(super) struct Stop(watch::Sender<Option<StopReason>>);
+pub(super) struct Stop(newest::Sender<Option<StopReason>>);
 
 impl Stop {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(None))
+        Self(newest::Sender::new(None))
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<Option<StopReason>> {
+    pub(super) fn subscribe(&self) -> newest::Receiver<Option<StopReason>> {
         self.0.subscribe()
     }
 
@@ -79,7 +80,7 @@ pub(super) struct Desk<C> {
     actor: ActorRef<Msg>,
     run: Arc<str>,
     attempt: Attempt,
-    stop: watch::Receiver<Option<StopReason>>,
+    stop: newest::Receiver<Option<StopReason>>,
     /// The body has waited for its stop, so it is given time to end.
     listens: AtomicBool,
 }
@@ -90,7 +91,7 @@ impl<C> Desk<C> {
         actor: ActorRef<Msg>,
         run: Arc<str>,
         attempt: Attempt,
-        stop: watch::Receiver<Option<StopReason>>,
+        stop: newest::Receiver<Option<StopReason>>,
     ) -> Arc<Self> {
         Arc::new(Self { hosted, actor, run, attempt, stop, listens: AtomicBool::new(false) })
     }

@@ -274,7 +274,7 @@ impl<C: Send + Sync + 'static> Hosted<C> {
         loop {
             match self.load(run).await {
                 Err(RunError::Store(StoreError::Unavailable(_) | StoreError::Unknown(_)))
-                    if started.elapsed() < self.shared.options.lease =>
+                    if self.clock().instant().duration_since(started) < self.shared.options.lease =>
                 {
                     self.clock().sleep(backoff.next_delay()).await;
                 }

@@ -21,17 +21,14 @@ use crate::{
     },
     engine::{Expect, Key, Revision, StoreError},
     error::panic_text,
-    telemetry,
+    newest, telemetry,
     time::{Backoff, Timestamp},
 };
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use ractor::ActorRef;
 use std::{collections::HashMap, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
-use tokio::{
-    sync::watch,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument as _, Span};
 
 pub(super) struct Driver<C> {
@@ -53,7 +50,7 @@ pub(super) struct Driver<C> {
     tasks: JoinSet<()>,
     timer: Option<(Timestamp, AbortHandle)>,
     releasing: bool,
-    progress: watch::Sender<Progress>,
+    progress: newest::Sender<Progress>,
     backoff: Backoff,
     span: Span,
 }
@@ -83,7 +80,7 @@ struct Writing {
 }
 
 impl<C: Send + Sync + 'static> Driver<C> {
-    pub(super) fn new(hosted: Arc<Hosted<C>>, held: Held, progress: watch::Sender<Progress>, myself: ActorRef<Msg>) -> Self {
+    pub(super) fn new(hosted: Arc<Hosted<C>>, held: Held, progress: newest::Sender<Progress>, myself: ActorRef<Msg>) -> Self {
         let Held { machine, effects, stored: Stored { key, revision, .. } } = held;
         let snapshot = machine.snapshot();
         let span = telemetry::run_span(&snapshot.topology, &snapshot.run, snapshot.epoch, snapshot.trace.as_ref());

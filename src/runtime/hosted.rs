@@ -11,6 +11,7 @@ use super::{
 use crate::{
     core::{graph::NodeId, machine::Plan, snapshot::Snapshot},
     engine::{Key, Space, Store},
+    newest,
     time::Clock,
     topology::definition::Definition,
 };
@@ -20,7 +21,6 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What everything on one runtime shares.
@@ -63,7 +63,7 @@ pub(super) struct Hosted<C> {
 #[derive(Debug, Clone)]
 pub(super) struct Live {
     pub(super) actor: ActorRef<Msg>,
-    pub(super) progress: watch::Receiver<Progress>,
+    pub(super) progress: newest::Receiver<Progress>,
 }
 
 /// What a run's actor last persisted, and how it ended.
@@ -94,7 +94,7 @@ pub(super) enum Ended {
 impl Live {
     /// Tells whether the actor is gone without having said how it ended: it panicked, or was killed.
     pub(super) fn is_dead(&self) -> bool {
-        self.progress.has_changed().is_err()
+        self.progress.is_over()
     }
 }
 

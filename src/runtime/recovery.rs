@@ -69,6 +69,9 @@ pub(super) async fn keep_watch(
     let mut next = clock.instant() + interval;
     loop {
         let failed = tokio::select! {
+            biased;
+            // First, so that no number of failures puts it off.
+            () = clock.sleep(next.saturating_duration_since(clock.instant())) => None,
             Some(worker) = deaths.recv() => {
                 tracing::info!(worker, "a worker is gone");
                 // Several deaths are one sweep.
@@ -76,7 +79,6 @@ pub(super) async fn keep_watch(
                 None
             }
             Some(actor) = failures.recv() => Some(actor),
-            () = clock.sleep(next.saturating_duration_since(clock.instant())) => None,
         };
         if shared.draining.is_cancelled() {
             return;

@@ -139,7 +139,7 @@ struct Follow<C> {
 
 enum From {
     Nowhere,
-    Actor(tokio::sync::watch::Receiver<super::hosted::Progress>),
+    Actor(crate::newest::Receiver<super::hosted::Progress>),
     Store {
         changes: stream::BoxStream<'static, Change>,
         /// Whether the run was there since the watch began, or began anew.

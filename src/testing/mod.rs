@@ -8,6 +8,7 @@ pub mod faulty;
 mod lesser;
 mod passage;
 pub mod server;
+pub mod sim;
 pub mod wire;
 
 pub use dice::Dice;

@@ -12,10 +12,11 @@ use crate::{
         lease::Belief,
         permits::{Permits, Standing},
     },
+    newest,
     time::{Backoff, Instant},
 };
 use std::{future::Future, sync::Arc, time::Duration};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 /// Delays between attempts to renew.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
@@ -35,7 +36,7 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 pub struct Guard {
     token: FencingToken,
     member: Option<Member>,
-    belief: Arc<watch::Sender<Belief>>,
+    belief: Arc<newest::Sender<Belief>>,
     renewal: JoinHandle<()>,
     holding: Holding,
 }
@@ -44,7 +45,7 @@ impl Guard {
     /// Begins with a request that was sent at `sent` and granted.
     pub(super) fn new(member: Member, token: FencingToken, sent: Duration) -> Self {
         let holding = member.holding.clone();
-        let belief = Arc::new(watch::Sender::new(Belief::granted(sent, holding.0.lease)));
+        let belief = Arc::new(newest::Sender::new(Belief::granted(sent, holding.0.lease)));
         let keep = keep(holding.clone(), member.id.clone(), Arc::clone(&belief), sent);
         let renewal = holding.0.tasks.spawn(keep);
         Self { token, member: Some(member), belief, renewal, holding }
@@ -143,7 +144,7 @@ impl Fence for Guard {
 }
 
 /// Renews until it is lost.
-async fn keep(holding: Holding, id: String, belief: Arc<watch::Sender<Belief>>, granted: Duration) {
+async fn keep(holding: Holding, id: String, belief: Arc<newest::Sender<Belief>>, granted: Duration) {
     let (clock, lease) = (holding.clock().clone(), holding.0.lease);
     let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
     let mut next = granted + lease.renewal();

@@ -27,6 +27,8 @@ use async_trait::async_trait;
 use database::{Batch, Effects, QueueId};
 use group::{Leads, Writer};
 use redb::Database;
+#[cfg(feature = "testing")]
+pub use redb::StorageBackend;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -93,7 +95,9 @@ impl Embedded {
             // A file that was not closed properly is checked as a whole first, so this may take a while.
             let opening = tokio::task::spawn_blocking(move || database::open_file(&opened)).await;
             match opening.unwrap_or_else(|stopped| Err(StoreError::Unavailable(stopped.into()))) {
-                Err(StoreError::Unavailable(problem)) if problem.is::<database::InUse>() && started.elapsed() < TAKEOVER => {
+                Err(StoreError::Unavailable(problem))
+                    if problem.is::<database::InUse>() && clock.instant().duration_since(started) < TAKEOVER =>
+                {
                     clock.sleep(backoff.next_delay()).await;
                 }
                 opened => break opened?,
@@ -117,11 +121,31 @@ impl Embedded {
         Self::start(database, clock, on_file())
     }
 
+    /// Opens an engine over any storage, and does everything in tasks of the caller's runtime, without a thread: what a simulation
+    /// can decide about.
+    ///
+    /// # Errors
+    ///
+    /// As [`file`](Self::file).
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a tokio runtime, which runs what is due.
+    #[cfg(feature = "testing")]
+    pub fn in_turn(backend: impl redb::StorageBackend, clock: Clock) -> Result<Self, StoreError> {
+        let database = Database::builder().create_with_backend(backend).map_err(database::unreadable)?;
+        Self::lead(database, clock, on_file(), Leads::InATask)
+    }
+
     fn start(database: Database, clock: Clock, capabilities: Capabilities) -> Result<Self, StoreError> {
+        let leads = if capabilities.durable { Leads::OnAThread } else { Leads::InATask };
+        Self::lead(database, clock, capabilities, leads)
+    }
+
+    fn lead(database: Database, clock: Clock, capabilities: Capabilities, leads: Leads) -> Result<Self, StoreError> {
         recover(&database, &clock)?;
         let outside = Arc::new(Outside { hub: Arc::default(), bells: Mutex::default(), alarm: Arc::new(Alarm::new()) });
         let told = Arc::clone(&outside);
-        let leads = if capabilities.durable { Leads::OnAThread } else { Leads::InATask };
         let writer = Writer::new(database, clock.clone(), leads, move |effects| told.hear(effects));
         let core = Arc::new(Core { writer: Arc::new(writer), outside, capabilities, keeper: OnceLock::new() });
         let keeping = timers::keep_time(Arc::downgrade(&core), Arc::clone(&core.outside.alarm), clock);

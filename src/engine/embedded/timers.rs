@@ -113,6 +113,7 @@ impl Alarm {
                 return self.at.store(i64::MAX, Ordering::SeqCst);
             }
             tokio::select! {
+                biased;
                 () = clock.sleep(at.since(now).min(LONGEST_NAP)), if at.as_micros() < i64::MAX => {}
                 () = self.sooner.notified() => {}
             }
