@@ -419,16 +419,15 @@ where
                 rest.is_some()
             });
             self.complain();
-            left = left.saturating_sub(self.sim.elapsed() - begun);
+            left = left.saturating_sub(self.sim.elapsed().saturating_sub(begun));
             if done(&witness) {
                 return true;
             }
             let skipped = match rest {
-                None => return false,
                 Some(Rest::ForEver) if patient => left,
-                Some(Rest::ForEver) => return false,
                 Some(Rest::Until(at)) if patient => at.since(self.sim.now()).min(left),
                 Some(Rest::Until(at)) => at.since(self.sim.now()),
+                None | Some(Rest::ForEver) => return false,
             };
             // Processes that stand still notice nothing of it: what they hold is theirs, and nobody else is there to take it.
             self.stand_still(true);
@@ -436,7 +435,7 @@ where
             self.stand_still(false);
             self.sim.run_for(Duration::ZERO);
             if patient {
-                left -= skipped;
+                left = left.saturating_sub(skipped);
                 if left.is_zero() {
                     self.complain();
                     return done(&witness);
