@@ -2,6 +2,8 @@
 //!
 //! Each test says what goes wrong, lets time pass, and asks what came of it. Nothing here waits for real, and nothing is left to chance.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod kit;
 mod shop;
 
@@ -115,9 +117,9 @@ fn a_process_that_dies_while_it_ships_goes_on_with_the_parcels_that_are_left() {
     shop.start("order-1", order(4_999));
     assert_eq!(shop.outcome("order-1").unwrap().parcels, 3);
     let timeline = shop.timeline("order-1");
-    let ship = timeline.node("ship");
-    ship.expect_attempts(2).expect_failures(["the process died"]).expect_completed();
-    assert_eq!(ship.saved(), ["1", "2", "3"]);
+    let parcels = timeline.node("ship");
+    parcels.expect_attempts(2).expect_failures(["the process died"]).expect_completed();
+    assert_eq!(parcels.saved(), ["1", "2", "3"]);
 }
 
 #[test]
