@@ -40,7 +40,6 @@ fn ten_thousand_operations_of_sixteen_clients_are_decided() {
     records[lost].returned.as_mut().unwrap().1 -= 1;
     let violation = linearizable_within(&Counter, &history(&records), 2_000_000).unwrap_err();
     assert!(!violation.is_undecided() && violation.to_string().lines().count() <= 20, "{violation}");
-    println!("{violation}");
 }
 
 #[test]
@@ -130,7 +129,6 @@ fn a_history_without_an_order_is_told_in_a_few_lines() {
     }
     let violation = linearizable(&Counter, &history(&records)).unwrap_err();
     let told = violation.to_string();
-    println!("{told}");
     assert!(told.lines().count() <= 8, "{told}");
     // What it rests on is without an order by itself, with the outcome of everything else unknown.
     let evidence = violation.evidence();

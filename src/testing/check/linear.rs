@@ -15,8 +15,8 @@ const STEPS: u64 = 20_000_000;
 /// Steps of the search in a beginning of the history.
 const STEPS_OF_A_PREFIX: u64 = 2_000_000;
 /// Steps of one attempt to leave something out, and of all of them.
-const STEPS_OF_A_TRIAL: u64 = 10_000;
-const STEPS_OF_ALL_TRIALS: u64 = 300_000;
+const STEPS_OF_A_TRIAL: u64 = 5_000;
+const STEPS_OF_ALL_TRIALS: u64 = 200_000;
 /// How many returns before the end are looked at in a long history.
 const WINDOW: usize = 48;
 /// What does not matter is in the table if all has fewer rows than this.
@@ -79,7 +79,7 @@ pub fn linearizable_within<M: Model>(model: &M, history: &History<M::Op, M::Ret>
         let plan = Plan::new(events.clone(), &vec![false; events.len()]);
         // Each part may take what is left: one that is hard must not hide the violation of another that is easy.
         let mut own = steps;
-        match search(model, &plan, vec![plan.start(model)], &mut own, None) {
+        match search(model, &plan, vec![Point::start(model.initial())], &mut own, None) {
             Verdict::Explained => steps = own,
             Verdict::Stuck { event, .. } => return Err(explain(model, &entries, &members, &events, event)),
             Verdict::Undecided => undecided = undecided.or(Some((part, members.len()))),
@@ -121,7 +121,7 @@ fn up_to<'a, M: Model>(model: &M, events: &[Event<'a, M>], last: usize) -> Optio
     let prefix: Vec<Event<'a, M>> = inside.iter().map(|at| cut(&events[*at])).collect();
     let last = inside.binary_search(&last).expect("it was invoked before it returned");
     let plan = Plan::new(prefix.clone(), &vec![false; prefix.len()]);
-    match search(model, &plan, vec![plan.start(model)], &mut { STEPS_OF_A_PREFIX }, None) {
+    match search(model, &plan, vec![Point::start(model.initial())], &mut { STEPS_OF_A_PREFIX }, None) {
         Verdict::Stuck { event, states } => {
             let states = if event == last { states } else { Vec::new() };
             Some(Prefix { last, events: prefix, inside, states })
@@ -200,13 +200,14 @@ fn explain<M: Model>(
 
 /// Returns where a history is to begin that is long, and every point that it may begin at.
 fn begin<M: Model>(model: &M, whole: &Plan<'_, M>, last: usize) -> (usize, Vec<Point<M::State>>) {
-    let from_the_start = (0, vec![whole.start(model)]);
+    let from_the_start = (0, vec![Point::start(model.initial())]);
     let cut = last.saturating_sub(WINDOW);
     if cut == 0 {
         return from_the_start;
     }
     let mut starts = Vec::new();
-    let verdict = search(model, whole, vec![whole.start(model)], &mut { STEPS_OF_A_PREFIX }, Some((cut, &mut starts)));
+    let verdict =
+        search(model, whole, vec![Point::start(model.initial())], &mut { STEPS_OF_A_PREFIX }, Some((cut, &mut starts)));
     // With more points to begin at each trial would take as long as the whole.
     let all = matches!(verdict, Verdict::Stuck { .. }) && starts.len() <= MOST_AT_A_GATE;
     if all { (cut, starts) } else { from_the_start }

@@ -16,16 +16,34 @@
 //! are a history that fails by itself. A history without an order is shrunk by delta debugging in such ways only that a history that
 //! could be explained stays one: see [`linearizable`].
 
+pub mod election;
 mod history;
+mod holding;
+pub mod limiter;
 mod linear;
 mod model;
 mod models;
+pub mod queues;
+pub mod runs;
+pub mod schedules;
 mod search;
+pub mod semaphore;
 mod shrink;
 mod violation;
+pub mod wait_group;
 
 pub use history::{Call, History, Record};
+pub use holding::Holding;
 pub use linear::{linearizable, linearizable_within};
 pub use model::{Keyed, Model};
 pub use models::{Counter, CounterOp, Expected, Lock, LockOp, LockRet, Register, RegisterOp, RegisterRet};
 pub use violation::Violation;
+
+/// How far a record goes: what has to happen in the end is judged only when there is an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Everything that was to happen had its time.
+    Quiet,
+    /// It was cut off in the middle.
+    Cut,
+}

@@ -81,6 +81,13 @@ pub(super) struct Point<S> {
     pub(super) state: S,
 }
 
+impl<S> Point<S> {
+    /// The beginning of a history.
+    pub(super) fn start(state: S) -> Self {
+        Self { at: 0, done: Vec::new(), used: Vec::new(), state }
+    }
+}
+
 pub(super) enum Verdict<S> {
     /// There is an order.
     Explained,
@@ -126,10 +133,6 @@ impl<'a, M: Model> Plan<'a, M> {
     /// Returns the events that return, in that order.
     pub(super) fn order(&self) -> Vec<usize> {
         self.returns.iter().map(|ret| ret.event).collect()
-    }
-
-    pub(super) fn start(&self, model: &M) -> Point<M::State> {
-        Point { at: 0, done: Vec::new(), used: Vec::new(), state: model.initial() }
     }
 }
 

@@ -58,6 +58,12 @@ impl Violation {
         self
     }
 
+    /// Adds an event of the input that is in the table by another one's line.
+    pub(super) fn also(mut self, index: usize) -> Self {
+        self.0.evidence.push(index);
+        self
+    }
+
     /// Adds a line to the table that is only there to be read.
     pub(super) fn beside(mut self, row: Row) -> Self {
         self.0.rows.push(row);
@@ -81,7 +87,7 @@ impl Violation {
         self.0.undecided
     }
 
-    /// Returns the events that show the violation, as indices into what was checked, in the order of the table.
+    /// Returns the events that show the violation, as indices into what was checked.
     ///
     /// For a history they are those of its [records](super::History::records).
     #[must_use]
