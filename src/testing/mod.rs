@@ -1,5 +1,5 @@
-//! What tests of this crate and of its users stand on: conformance suites, checkers of what happened, fault injection, virtual time, a
-//! real nats-server, and a bad wire to it.
+//! What tests of this crate and of its users stand on: a test environment for topologies, conformance suites, checkers of what
+//! happened, fault injection, a simulation, virtual time, a real nats-server, and a bad wire to it.
 
 pub mod check;
 pub mod conformance;
@@ -9,6 +9,7 @@ pub mod faulty;
 pub mod fuzz;
 mod lesser;
 mod passage;
+pub mod rehearsal;
 mod seeds;
 pub mod server;
 pub mod sim;

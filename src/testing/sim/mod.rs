@@ -323,7 +323,12 @@ impl Simulation {
         self.net.trace.count(at, chosen, ran.polls);
         match fate {
             Fate::Runs => {}
-            Fate::Dies => self.kill(chosen),
+            Fate::Dies(down) => {
+                self.kill(chosen);
+                if let Some(down) = down {
+                    self.plan(down, Deed::Start(chosen));
+                }
+            }
             Fate::Ended(outcome) => {
                 let host = Arc::clone(&self.hosts[chosen].link.host);
                 self.net.trace.say(at, &host, "ends".to_owned());
