@@ -117,8 +117,15 @@ impl Race {
                 system.permits.evict(&silent);
             }
         }
-        let ask =
-            Ask { id: id(who), units: 1, lease: lease(), info: String::new(), name: String::new(), now: Timestamp::EPOCH };
+        let ask = Ask {
+            id: id(who),
+            beat: 0,
+            units: 1,
+            lease: lease(),
+            info: String::new(),
+            name: String::new(),
+            now: Timestamp::EPOCH,
+        };
         if let Ok(Standing::Holds(_)) = system.permits.join(&ask) {
             system.contenders[who].answers.push(sent);
         }

@@ -15,7 +15,8 @@ const LEASE: Duration = Duration::from_secs(10);
 
 pub(crate) fn ask(id: &str, units: u32) -> Ask {
     let lease = Lease::new(LEASE).unwrap();
-    Ask { id: id.into(), units, lease, info: format!("info of {id}"), name: String::new(), now: Timestamp::from_millis(1) }
+    let info = format!("info of {id}");
+    Ask { id: id.into(), beat: 0, units, lease, info, name: String::new(), now: Timestamp::from_millis(1) }
 }
 
 fn named(id: &str, name: &str) -> Ask {
@@ -137,6 +138,37 @@ fn a_holder_that_is_silent_is_removed_and_one_that_beats_is_not() {
     assert_eq!(lock.renew("a"), Standing::Absent, "and it learns so");
     assert_eq!(lock.join(&ask("b", 1)), Ok(NEW));
     assert_eq!(lock.renew("a"), Standing::Absent, "also when there is another holder");
+}
+
+#[test]
+fn who_was_removed_and_comes_again_is_not_taken_for_who_was_silent_before() {
+    let mut lock = Permits::free(1);
+    let comes = |lock: &mut Permits, beat| lock.join(&Ask { beat, ..ask("a", 1) }).unwrap();
+    comes(&mut lock, 0);
+    comes(&mut lock, 1);
+    // Somebody sees this, and stands still for long; meanwhile others remove `a`, which waits on, and asks a third time.
+    let seen = silent(&lock, "a");
+    assert!(lock.release("a"));
+    for beat in 2..6 {
+        comes(&mut lock, beat);
+        assert!(!lock.evict(&seen), "it lives, whatever was seen of it before it was removed");
+    }
+}
+
+#[test]
+fn a_name_that_goes_to_and_fro_between_calls_repeats_no_beat_of_either() {
+    let mut lock = Permits::free(1);
+    lock.join(&ask("holder", 1)).unwrap();
+    let comes = |lock: &mut Permits, id: &str, beat| lock.join(&Ask { beat, ..named(id, "worker-7") }).unwrap();
+    (0..3).for_each(|beat| drop(comes(&mut lock, "1", beat)));
+    let seen = silent(&lock, "1");
+    comes(&mut lock, "2", 0);
+    comes(&mut lock, "1", 3);
+    assert!(!lock.evict(&seen), "in the queue");
+    lock.release("holder");
+    comes(&mut lock, "2", 1);
+    comes(&mut lock, "1", 4);
+    assert!(!lock.evict(&seen), "as the holder");
 }
 
 #[test]

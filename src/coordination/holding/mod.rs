@@ -156,7 +156,7 @@ impl Holding {
         }
         let Want { units, info, name } = want.clone();
         let (id, now) = (unique(self.clock()), self.clock().now());
-        Ok(Ask { id, units, lease: self.0.lease, info, name, now })
+        Ok(Ask { id, beat: 0, units, lease: self.0.lease, info, name, now })
     }
 
     /// Changes the state, takes note of who is seen in it, and lets every write expire long after it was needed.
@@ -195,15 +195,18 @@ impl Holding {
     /// Asks to become a holder in one of the ways of [`Permits`], after removing those who are known to be dead.
     async fn request(
         &self,
-        ask: Ask,
+        ask: &mut Ask,
         how: fn(&mut Permits, &Ask) -> Result<Standing, Refusal>,
     ) -> Result<Answer, CoordinationError> {
         let silent = self.seen().silent(self.now(), &ask.id);
+        let own = ask.clone();
+        // Also when it is not known whether it came: no beat of a member is ever there twice.
+        ask.beat += 1;
         let change = self.change(move |permits| {
             for member in &silent {
                 permits.evict(member);
             }
-            how(permits, &ask)
+            how(permits, &own)
         });
         let (standing, revision) = match change.await {
             // The same request again: its id tells whether it was granted.

@@ -27,14 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Holding {
     /// Takes what is wanted if it is to be had at once; `None` when it is not.
     pub(in crate::coordination) async fn try_acquire(&self, want: &Want) -> Result<Option<Guard>, CoordinationError> {
-        let ask = self.ask(want)?;
+        let mut ask = self.ask(want)?;
         let member = Member::new(self.clone(), ask.id.clone());
         let until = self.now() + PATIENCE;
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         let mut doubtful = false;
         loop {
             let sent = self.now();
-            match self.request(ask.clone(), Permits::try_acquire).await? {
+            match self.request(&mut ask, Permits::try_acquire).await? {
                 Answer::Holds(token) if self.is_worth_it(sent) => return Ok(Some(Guard::new(member, token, sent))),
                 // The answer took most of the lease: asking again renews it.
                 Answer::Holds(_) => {}
@@ -71,7 +71,7 @@ impl Holding {
     }
 
     async fn wait_for(&self, want: &Want) -> Result<Guard, CoordinationError> {
-        let ask = self.ask(want)?;
+        let mut ask = self.ask(want)?;
         let member = Member::new(self.clone(), ask.id.clone());
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         // Until it is known that this call has come once, it may still be the one that replaces an earlier call of its name.
@@ -79,7 +79,7 @@ impl Holding {
         let mut watch = None;
         loop {
             let sent = self.now();
-            let answer = self.request(ask.clone(), how).await?;
+            let answer = self.request(&mut ask, how).await?;
             match answer {
                 Answer::Holds(token) if self.is_worth_it(sent) => return Ok(Guard::new(member, token, sent)),
                 Answer::Replaced => {

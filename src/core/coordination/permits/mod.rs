@@ -60,6 +60,9 @@ struct Waiter {
 pub struct Ask {
     /// Unique to the call: the same id is the same request, however often it comes.
     pub id: String,
+    /// How often the call has asked before. A member that was taken out and comes again begins at this beat, which is beyond every one
+    /// that anybody can have seen of it: somebody may still remember one of them.
+    pub beat: u64,
     /// How many units.
     pub units: u32,
     /// How long the member may be silent.

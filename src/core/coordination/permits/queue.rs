@@ -33,10 +33,10 @@ impl Permits {
         }
         let ahead = self.waiters.len();
         if self.room_behind(ahead) >= u64::from(ask.units) {
-            return Ok(self.grant(ask, 0));
+            return Ok(self.grant(ask, ask.beat));
         }
-        let Ask { id, units, name, lease, .. } = ask.clone();
-        self.waiters.push(Waiter { id, units, name, beat: 0, lease });
+        let Ask { id, beat, units, name, lease, .. } = ask.clone();
+        self.waiters.push(Waiter { id, units, name, beat, lease });
         Ok(Standing::Waits { ahead })
     }
 
@@ -78,7 +78,7 @@ impl Permits {
                 holder.beat += 1;
             } else {
                 // The name comes again: it holds what it held, with a token of its own, and its earlier call holds nothing.
-                *holder = Self::holder(ask, 0);
+                *holder = Self::holder(ask, ask.beat);
             }
             return Ok(Standing::Holds(holder.token));
         }
@@ -87,7 +87,7 @@ impl Permits {
         let room = self.room_behind(place);
         let waiter = &mut self.waiters[place];
         // Also a waiter that becomes a holder beats: whoever has seen it silent in the queue has to look anew.
-        waiter.beat += 1;
+        waiter.beat = if waiter.id == ask.id { waiter.beat + 1 } else { ask.beat };
         waiter.id.clone_from(&ask.id);
         waiter.lease = ask.lease;
         if room < u64::from(ask.units) {
@@ -113,7 +113,7 @@ impl Permits {
     }
 
     fn holder(ask: &Ask, beat: u64) -> Holder {
-        let Ask { id, units, lease, info, name, now } = ask.clone();
+        let Ask { id, units, lease, info, name, now, .. } = ask.clone();
         Holder { id, units, token: None, info, since: now, name, beat, lease }
     }
 }
