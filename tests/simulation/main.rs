@@ -7,7 +7,11 @@
 //! ```
 
 mod command;
+mod holds;
+mod labour;
+mod meeting;
 mod scenarios;
+mod stage;
 
 use anabranch::testing::sim::{Explored, explore};
 use clap::Parser as _;

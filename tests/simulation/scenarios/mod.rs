@@ -1,6 +1,14 @@
 //! The scenarios, one a file: what is set up, what goes wrong, and what has to hold all the same.
 
 mod counter;
+mod election;
+mod jobs;
+mod limiter;
+mod lock;
+mod register;
+mod rw_lock;
+mod semaphore;
+mod wait_group;
 
 use anabranch::testing::sim::Simulation;
 
@@ -11,4 +19,14 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(&mut Simulation),
 }
 
-pub(crate) const SCENARIOS: &[Scenario] = &[counter::SCENARIO];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    counter::SCENARIO,
+    election::SCENARIO,
+    jobs::SCENARIO,
+    limiter::SCENARIO,
+    lock::SCENARIO,
+    register::SCENARIO,
+    rw_lock::SCENARIO,
+    semaphore::SCENARIO,
+    wait_group::SCENARIO,
+];
