@@ -126,6 +126,10 @@ impl<C: Send + Sync + 'static> Host for Desk<C> {
         self.listens.store(true, Ordering::Relaxed);
         *self.stop.borrow()
     }
+
+    fn clock(&self) -> &Clock {
+        self.hosted.clock()
+    }
 }
 
 /// Runs one attempt to its end, and reports it.

@@ -4,7 +4,7 @@
 //! stopped, and by whom, is known to the host behind it.
 
 use super::definition::Host;
-use crate::core::retry::StopReason;
+use crate::{core::retry::StopReason, time::Clock};
 use std::{fmt, sync::Arc};
 
 /// What a node can see of its run.
@@ -53,6 +53,23 @@ impl<C> Ctx<C> {
         self.attempt
     }
 
+    /// Returns the clock that the runtime goes by. A body that sleeps and asks the time here, and nowhere else, can be tested in
+    /// virtual time: days in milliseconds.
+    ///
+    /// ```
+    /// use anabranch::{Ctx, NodeResult};
+    /// use std::time::Duration;
+    ///
+    /// async fn poll(ctx: Ctx, url: String) -> NodeResult<String> {
+    ///     ctx.clock().sleep(Duration::from_secs(60)).await;
+    ///     Ok(format!("{url} at {}", ctx.clock().now()))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        self.host.clock()
+    }
+
     /// Returns a key that all attempts of this node in this run share, and no other node, run or topology: pass it to whatever
     /// the node calls, so that a repeated attempt does not repeat its effect.
     ///
@@ -80,6 +97,13 @@ impl<C> Ctx<C> {
 
     pub(super) fn host(&self) -> &Arc<dyn Host> {
         &self.host
+    }
+
+    /// Puts something between the attempt and what the runtime does for it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_host(self, put: impl FnOnce(Arc<dyn Host>) -> Arc<dyn Host>) -> Self {
+        let host = put(Arc::clone(&self.host));
+        Self { host, ..self }
     }
 
     /// Hides the application state from a node that was declared before there was one.

@@ -10,6 +10,7 @@ use crate::{
         graph::{ArmId, Dependency, Edge, Graph, NodeKind, NodeSpec, On, Upstream},
         retry::{NodePolicy, StopReason},
     },
+    time::Clock,
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -77,6 +78,9 @@ pub(crate) trait Host: Send + Sync {
 
     /// Tells why the attempt is asked to stop, if it is.
     fn stop_reason(&self) -> Option<StopReason>;
+
+    /// Returns the time that the runtime goes by.
+    fn clock(&self) -> &Clock;
 }
 
 /// A node as a builder collects it.
@@ -95,6 +99,20 @@ impl<C> Definition<C> {
     /// right later.
     pub(crate) fn accepts(&self, signal: &str, payload: &[u8]) -> Result<(), CodecError> {
         self.signals.iter().filter(|(name, _)| name == signal).try_for_each(|(_, reads)| reads(payload))
+    }
+
+    /// Puts other code in the place of each node's: what it returns for the node's name and its code.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_code(&self, put: impl Fn(&str, &Code<C>) -> Code<C>) -> Self {
+        let nodes = self.graph.nodes().zip(&self.code);
+        Self {
+            graph: self.graph.clone(),
+            policies: self.policies.clone(),
+            code: nodes.map(|((_, node), code)| code.as_ref().map(|code| put(&node.name, code))).collect(),
+            signals: self.signals.clone(),
+            output: self.output.clone(),
+            lenient: self.lenient,
+        }
     }
 
     /// Checks the nodes and puts their policies and code into the graph's order.

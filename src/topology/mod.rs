@@ -2,7 +2,7 @@
 //!
 //! A dependency is a handle that carries the type of its upstream's output, so what would be wired wrongly does not compile, and
 //! a circle cannot be written down. [`Topology::dynamic`] builds the same thing from names and JSON values, for graphs that come
-//! from configuration. This room does not run anything: it knows neither stores, clocks nor tasks, and hands the runtime a
+//! from configuration. This room does not run anything: it knows neither stores nor tasks, and hands the runtime a
 //! `Definition` in which all types are erased.
 
 mod branch;
@@ -145,6 +145,13 @@ impl<I, O, C> Topology<I, O, C> {
 
     pub(crate) fn definition(&self) -> &Arc<Definition<C>> {
         &self.definition
+    }
+
+    /// Returns the same topology with other code in its nodes, for tests that stand in front of it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_code(&self, put: impl Fn(&str, &definition::Code<C>) -> definition::Code<C>) -> Self {
+        let definition = Arc::new(self.definition.with_code(put));
+        Self { definition, output: Arc::clone(&self.output), _input: PhantomData }
     }
 
     /// Reads the run's output from the values of `Definition::output`, in that order.

@@ -9,6 +9,7 @@ use crate::core::{
     graph::{ArmId, Upstream},
     retry::{RetryPolicy, StopReason},
 };
+use crate::time::Clock;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use std::{sync::Mutex, time::Duration};
 
@@ -17,6 +18,7 @@ use std::{sync::Mutex, time::Duration};
 pub(super) struct Shelf {
     pub(super) saved: Mutex<Vec<Bytes>>,
     pub(super) full: bool,
+    pub(super) clock: Clock,
 }
 
 impl Host for Shelf {
@@ -37,6 +39,10 @@ impl Host for Shelf {
 
     fn stop_reason(&self) -> Option<StopReason> {
         Some(StopReason::Shutdown)
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
     }
 }
 

@@ -7,9 +7,15 @@ use anabranch::testing::{
 
 type Counts = History<CounterOp, i64>;
 
-/// Many clients that add and read, by an object that does it in turn: each at a random point of its call.
-fn busy(seed: u64, clients: u64, operations: u64, lost: u64) -> Vec<Record<CounterOp, i64>> {
-    let (mut dice, mut value, mut records) = (Dice::new(seed), 0, Vec::new());
+/// Many clients, and an object that does what they ask for in turn: each at a random point of its call.
+fn busy<O, R>(
+    seed: u64,
+    clients: u64,
+    operations: u64,
+    lost: u64,
+    mut act: impl FnMut(&mut Dice) -> (O, R),
+) -> Vec<Record<O, R>> {
+    let (mut dice, mut records) = (Dice::new(seed), Vec::new());
     let mut free = vec![0_u64; usize::try_from(clients).unwrap()];
     // Points in time at which things happen; a call begins before and ends after, and not before the client is free.
     for point in (1..=operations).map(|n| n * 10) {
@@ -17,14 +23,39 @@ fn busy(seed: u64, clients: u64, operations: u64, lost: u64) -> Vec<Record<Count
         let begin = free[client].max(point.saturating_sub(dice.roll(10 * clients))).min(point);
         let end = point + dice.roll(10 * clients);
         free[client] = end + 1;
+        let (op, ret) = act(&mut dice);
+        let returned = (lost == 0 || dice.roll(lost) > 0).then_some((end, ret));
+        records.push(Record { client: client.to_string().into(), op, invoked: begin, returned });
+    }
+    records
+}
+
+fn counted(seed: u64, clients: u64, operations: u64, lost: u64) -> Vec<Record<CounterOp, i64>> {
+    let mut value = 0;
+    busy(seed, clients, operations, lost, |dice| {
         let op = if dice.roll(4) == 0 { CounterOp::Read } else { CounterOp::Add(1 + i64::try_from(dice.roll(3)).unwrap()) };
         if let CounterOp::Add(n) = op {
             value += n;
         }
-        let returned = (lost == 0 || dice.roll(lost) > 0).then_some((end, value));
-        records.push(Record { client: client.to_string().into(), op, invoked: begin, returned });
-    }
-    records
+        (op, value)
+    })
+}
+
+/// Reads, writes and swaps of so many values; zero is for as many as there are operations.
+fn written(seed: u64, operations: u64, lost: u64, values: u64) -> Vec<Record<RegisterOp<u64>, RegisterRet<u64>>> {
+    let (mut value, mut number) = (None, 0);
+    busy(seed, 16, operations, lost, |dice| {
+        number += 1;
+        let new = if values == 0 { number } else { dice.roll(values) };
+        match dice.roll(3) {
+            0 => (RegisterOp::Read, RegisterRet::Value(value)),
+            1 => {
+                value = Some(new);
+                (RegisterOp::Write(new), RegisterRet::Done)
+            }
+            _ => (RegisterOp::CompareAndSet(value.replace(new), new), RegisterRet::Done),
+        }
+    })
 }
 
 fn history(records: &[Record<CounterOp, i64>]) -> Counts {
@@ -33,7 +64,7 @@ fn history(records: &[Record<CounterOp, i64>]) -> Counts {
 
 #[test]
 fn ten_thousand_operations_of_sixteen_clients_are_decided() {
-    let mut records = busy(1, 16, 10_000, 1000);
+    let mut records = counted(1, 16, 10_000, 1000);
     linearizable_within(&Counter, &history(&records), 2_000_000).unwrap();
     // One addition was lost: whoever came after it saw too little.
     let lost = records.iter().position(|record| record.invoked > 50_000 && record.op != CounterOp::Read).unwrap();
@@ -43,8 +74,17 @@ fn ten_thousand_operations_of_sixteen_clients_are_decided() {
 }
 
 #[test]
+fn hundreds_of_writes_of_sixteen_clients_to_one_register_are_decided() {
+    for (values, lost) in [(0, 0), (5, 0), (0, 50), (5, 50)] {
+        let records = written(4, 300, lost, values);
+        let model = Register::default();
+        linearizable_within(&model, &records.iter().cloned().collect(), 2_000_000).unwrap();
+    }
+}
+
+#[test]
 fn what_takes_too_many_steps_is_undecided_and_never_right() {
-    let history = history(&busy(2, 8, 200, 0));
+    let history = history(&counted(2, 8, 200, 0));
     let violation = linearizable_within(&Counter, &history, 100).unwrap_err();
     assert!(violation.is_undecided());
     assert_eq!(violation.to_string(), "linearizable: not decided for the 200 operations within 100 steps");
@@ -120,7 +160,7 @@ fn a_call_ends_once() {
 #[test]
 fn a_history_without_an_order_is_told_in_a_few_lines() {
     // Among many others, c reads what two additions to one value have left.
-    let mut records = busy(3, 3, 60, 0);
+    let mut records = counted(3, 3, 60, 0);
     let at = records.len() as u64 * 10 + 1000;
     let value = records.iter().filter_map(|record| record.returned).max().unwrap().1;
     for (client, ret, from) in [("a", value + 5, at), ("b", value + 5, at + 20), ("c", value + 10, at + 200)] {

@@ -94,7 +94,7 @@ fn known<O, R>(records: &[Record<O, R>], what: impl Fn(&O) -> bool) -> Vec<usize
 }
 
 proptest! {
-    #![proptest_config(config(60))]
+    #![proptest_config(config(24))]
 
     #[test]
     fn a_sum_that_no_counter_has_is_found(
@@ -158,7 +158,7 @@ proptest! {
         prop_assert!(order(&model, &records).is_ok());
     }
 
-    /// With few values and small sums: about half of the histories have an order, and both say of the same ones that they have.
+    /// With few values and small sums between a quarter and two thirds of the histories have an order: both say so of the same ones.
     #[test]
     fn another_checker_says_the_same_of_counters(history in any_history(small_counter())) {
         prop_assert_eq!(ours(&Counter, &history), theirs(Spec::of(Counter, (-3..10).collect()), &history));

@@ -2,12 +2,18 @@
 
 use super::{
     held::{LEASE, process, space, spawn},
-    recorded::{History, LockOp, LockRet, Mutual, UnitsOp, units, use_lock, use_units},
+    recorded::{Units, UnitsOp, use_lock, use_units},
+    recorder::Recorder,
 };
 use anabranch::{
     coordination::{Lock, Semaphore},
     engine::Space,
-    testing::{Dice, faulty::Odds, pass},
+    testing::{
+        Dice,
+        check::{self, LockOp, LockRet},
+        faulty::Odds,
+        pass,
+    },
 };
 use std::{num::NonZeroU32, time::Duration};
 
@@ -50,14 +56,14 @@ where
 async fn the_history_of_a_lock_under_faults_is_linearizable() {
     for seed in 1..=10 {
         let space = space().await;
-        let history = History::new(Mutual::default());
+        let history = Recorder::new(check::Lock);
         let clock = space.clock().clone();
         let held = disturbed(&space, seed, |own, dice| {
             use_lock(Lock::new(&own, "l", LEASE).unwrap(), clock.clone(), history.clone(), 5, dice, 6000)
         });
         let held = held.await;
         assert!(held >= 15, "seed {seed}: only {held} of 30 were granted");
-        assert!(history.is_linearizable(), "seed {seed}: {} operations have no order", history.len());
+        history.judge().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
 }
 
@@ -65,7 +71,7 @@ async fn the_history_of_a_lock_under_faults_is_linearizable() {
 async fn the_history_of_a_semaphore_under_faults_is_linearizable() {
     for seed in 1..=10 {
         let space = space().await;
-        let history = History::new(units(3));
+        let history = Recorder::new(Units(3));
         let clock = space.clock().clone();
         let held = disturbed(&space, seed, |own, dice| {
             let semaphore = Semaphore::new(&own, "s", NonZeroU32::new(3).unwrap(), LEASE).unwrap();
@@ -73,35 +79,33 @@ async fn the_history_of_a_semaphore_under_faults_is_linearizable() {
         });
         let held = held.await;
         assert!(held >= 15, "seed {seed}: only {held} of 30 were granted");
-        assert!(history.is_linearizable(), "seed {seed}: {} operations have no order", history.len());
+        history.judge().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
 }
 
 #[test]
 fn a_history_with_two_holders_or_a_token_that_does_not_grow_is_not_linearizable() {
     let two = |second: u64, lose_first: bool| {
-        let history = History::new(Mutual::default());
-        history.begins(1, LockOp::Acquire);
-        history.ends(1, LockRet::Token(5));
+        let history = Recorder::new(check::Lock);
+        let done = |who, op, ret| history.ends(history.begins(who, op), ret);
+        done(1, LockOp::Acquire, LockRet::Token(5));
         if lose_first {
-            history.begins(1, LockOp::Lose(5));
-            history.ends(1, LockRet::Done);
+            done(1, LockOp::Lose(5), LockRet::Done);
         }
-        history.begins(2, LockOp::Acquire);
-        history.ends(2, LockRet::Token(second));
+        done(2, LockOp::Acquire, LockRet::Token(second));
         if !lose_first {
-            history.begins(1, LockOp::Lose(5));
-            history.ends(1, LockRet::Done);
+            done(1, LockOp::Lose(5), LockRet::Done);
         }
-        history.is_linearizable()
+        history.judge().is_ok()
     };
     assert!(two(6, true));
     assert!(!two(6, false), "told too late");
     assert!(!two(5, true) && !two(4, true), "the token does not grow");
-    let history = History::new(units(2));
-    history.begins(1, UnitsOp::Acquire(1, 2));
-    history.ends(1, true);
-    history.begins(2, UnitsOp::Acquire(2, 1));
-    history.ends(2, true);
-    assert!(!history.is_linearizable(), "three of two are held");
+    let history = Recorder::new(Units(2));
+    let done = |who, op| history.ends(history.begins(who, op), ());
+    history.begins(3, UnitsOp::Acquire(3, 2));
+    done(1, UnitsOp::Acquire(1, 2));
+    assert!(history.judge().is_ok());
+    done(2, UnitsOp::Acquire(2, 1));
+    assert!(history.judge().is_err(), "three of two are held");
 }

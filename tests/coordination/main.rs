@@ -30,5 +30,6 @@ mod rate_limiter_faults;
 mod rate_limiter_leased;
 mod rate_limiter_told;
 mod recorded;
+mod recorder;
 mod wait_groups;
 mod window;

@@ -12,7 +12,6 @@ use anabranch::{
     time::{Clock, nonce},
 };
 use futures_util::{StreamExt as _, future::join_all};
-use stateright::semantics::ConsistencyTester as _;
 use std::time::Duration;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::task::TaskTracker;
@@ -131,13 +130,13 @@ async fn client(seed: u64, number: usize, counter: Counter, history: History, be
     let mut dice = Dice::new(seed * 100 + number as u64);
     for _ in 0..3 {
         let act = draw(&mut dice);
-        history.lock().unwrap().on_invoke(number, act).unwrap();
+        let call = history.begins(number, act.clone());
         begun.send_modify(|n| *n += 1);
-        match perform(&counter, act).await {
-            Ok(value) => history.lock().unwrap().on_return(number, value).unwrap(),
+        match perform(&counter, &act).await {
+            Ok(value) => history.ends(call, value),
             Err(CoordinationError::Cell { source: CellError::Unknown(_), .. }) => return,
             Err(error) => panic!("seed {seed}: {error:?}"),
-        };
+        }
     }
 }
 
@@ -152,7 +151,7 @@ async fn histories_of_a_counter_on_a_server_that_is_killed_are_those_of_one_coun
         let (seed, history, begun) = (seed.wrapping_add(round), history(), watch::Sender::new(0));
         let clients = (0..4).map(|number| {
             let counter = Counter::new(&processes[number % 2], &format!("n-{round}")).unwrap();
-            client(seed, number, counter, History::clone(&history), begun.clone())
+            client(seed, number, counter, history.clone(), begun.clone())
         });
         // After so many of the twelve operations have begun, and while some of them are under way.
         let (moment, mut begun) = (1 + usize::try_from(dice.roll(8)).unwrap(), begun.subscribe());
@@ -163,7 +162,6 @@ async fn histories_of_a_counter_on_a_server_that_is_killed_are_those_of_one_coun
         };
         let all = async { tokio::join!(join_all(clients), killing) };
         Clock::system().timeout(PATIENCE, all).await.unwrap_or_else(|| panic!("seed {seed}: it does not end"));
-        let history = history.lock().unwrap();
-        assert!(history.is_consistent(), "seed {seed}: {history:?}");
+        history.judge().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
 }

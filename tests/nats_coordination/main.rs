@@ -12,3 +12,5 @@ mod metrics;
 mod rate_limiter;
 #[path = "../coordination/recorded.rs"]
 mod recorded;
+#[path = "../coordination/recorder.rs"]
+mod recorder;

@@ -240,7 +240,8 @@ impl<M: Model> Search<'_, '_, M> {
     /// Tries everything that may happen next at a point that waits for a return.
     fn expand(&mut self, point: &Point<M::State>, gate: &mut Gate<'_, M::State>) -> Option<bool> {
         let next = &self.plan.returns[point.at];
-        for event in &next.open {
+        // The newest is gone on from first: of those that are possible, the one that returns first.
+        for event in next.open.iter().rev() {
             let Event { op, returned, looks, .. } = self.plan.events[*event];
             let Err(place) = point.done.binary_search(event) else { continue };
             if looks {
@@ -289,10 +290,10 @@ struct Waiting<S> {
 }
 
 impl<S> Waiting<S> {
-    /// The furthest first; of those the one that needed the least without an outcome and happened the least ahead; then the newest.
-    fn rank(&self) -> (usize, Reverse<usize>, Reverse<usize>, usize) {
+    /// The furthest first; of those the one that needed the least without an outcome; then the newest.
+    fn rank(&self) -> (usize, Reverse<usize>, usize) {
         let used = self.point.used.iter().map(|(_, count)| count).sum();
-        (self.point.at, Reverse(used), Reverse(self.point.done.len()), self.number)
+        (self.point.at, Reverse(used), self.number)
     }
 }
 

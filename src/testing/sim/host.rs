@@ -4,7 +4,7 @@ use super::{
     disk::Disk,
     net::{Line, Link, Served},
     remote::Remote,
-    turns::{Ran, Turns},
+    turns::{Doom, Ran, Turns},
     wheel::HostClock,
 };
 use crate::{
@@ -32,6 +32,7 @@ struct Seen {
     line: Line,
     disk: Disk,
     boot: u32,
+    doom: Doom,
     dice: Mutex<Dice>,
     engine: OnceLock<Engine>,
 }
@@ -95,6 +96,16 @@ impl Host {
         self.0.dice.lock().unwrap_or_else(PoisonError::into_inner).roll(sides)
     }
 
+    /// Kills this host from within: nothing of it happens any more once the caller's turn is over. It is started again after
+    /// `down`.
+    pub async fn crash(&self, down: Duration) -> ! {
+        // Whoever was first decides.
+        let _ = self.0.doom.set(down);
+        loop {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Says something in the simulation's story.
     pub fn say(&self, what: impl Into<String>) {
         self.0.line.link.say(|| what.into());
@@ -135,6 +146,8 @@ pub(super) struct Process {
     /// Polls since it was started, and the one after which it is killed.
     pub(super) polls: u64,
     pub(super) crash_at: Option<u64>,
+    /// Whether it only asks something, and is gone then: trouble leaves it alone.
+    pub(super) asks: bool,
 }
 
 struct Up {
@@ -147,8 +160,8 @@ struct Up {
 /// What became of a host in its turns.
 pub(super) enum Fate {
     Runs,
-    /// It reached the poll after which it was to be killed.
-    Dies,
+    /// It reached the poll after which it was to be killed, or one of its tasks kills it, and it is started again after a time.
+    Dies(Option<Duration>),
     Ended(Result<(), BoxError>),
     Panicked(Box<dyn std::any::Any + Send>),
 }
@@ -156,7 +169,7 @@ pub(super) enum Fate {
 impl Process {
     pub(super) fn new(link: Arc<Link>, clock: Arc<HostClock>, program: Program, dice: Dice) -> Self {
         let disk = Disk::new();
-        Self { link, clock, disk, program, dice, up: None, boots: 0, paused: false, polls: 0, crash_at: None }
+        Self { link, clock, disk, program, dice, up: None, boots: 0, paused: false, polls: 0, crash_at: None, asks: false }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -187,6 +200,7 @@ impl Process {
             line,
             disk: self.disk.clone(),
             boot,
+            doom: Arc::clone(turns.doom()),
             dice: Mutex::new(dice),
             engine: OnceLock::new(),
         }));
@@ -215,7 +229,10 @@ impl Process {
         self.polls += ran.polls;
         up.busy = !ran.idle;
         if self.crash_at.is_some_and(|at| self.polls >= at) {
-            return (ran, Fate::Dies);
+            return (ran, Fate::Dies(None));
+        }
+        if let Some(down) = up.turns.doom().get() {
+            return (ran, Fate::Dies(Some(*down)));
         }
         let fate = match (&mut up.main).now_or_never() {
             None => Fate::Runs,

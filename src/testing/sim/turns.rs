@@ -9,10 +9,11 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -24,7 +25,11 @@ pub(super) struct Turns {
     posted: bool,
     /// Tasks that had their turn since the lookout was posted.
     before: u64,
+    doom: Doom,
 }
+
+/// Set once a task wants its host to die, to how long the host is down then.
+pub(super) type Doom = Arc<OnceLock<Duration>>;
 
 /// A task that does nothing. When it has its turn, everyone who was ready when it was posted has had one.
 #[derive(Default)]
@@ -66,7 +71,11 @@ impl Turns {
             Builder::new_current_thread().event_interval(1).build().expect("a runtime without a driver needs nothing");
         let lookout = Arc::new(Lookout::default());
         runtime.spawn(Arc::clone(&lookout).watch());
-        Self { runtime, lookout, posted: true, before: 0 }
+        Self { runtime, lookout, posted: true, before: 0, doom: Doom::default() }
+    }
+
+    pub(super) fn doom(&self) -> &Doom {
+        &self.doom
     }
 
     pub(super) fn runtime(&self) -> &Runtime {
@@ -85,12 +94,13 @@ impl Turns {
 
     /// Gives at most `most` tasks a turn.
     pub(super) fn run(&mut self, most: u64) -> Ran {
-        let Self { runtime, lookout, posted, before } = self;
+        let Self { runtime, lookout, posted, before, doom } = self;
         let metrics = runtime.metrics();
         let count = Count {
             lookout,
             posted,
             before,
+            doom,
             ran: Ran { polls: 0, idle: false },
             most,
             begun: false,
@@ -110,6 +120,7 @@ struct Count<'a, C> {
     lookout: &'a Lookout,
     posted: &'a mut bool,
     before: &'a mut u64,
+    doom: &'a Doom,
     ran: Ran,
     most: u64,
     begun: bool,
@@ -134,7 +145,7 @@ impl<C: Fn() -> bool + Unpin> Future for Count<'_, C> {
                 this.ran.polls += 1;
             }
         }
-        if this.ran.polls == this.most {
+        if this.ran.polls == this.most || this.doom.get().is_some() {
             return Poll::Ready(this.ran);
         }
         if !std::mem::replace(this.posted, true) {

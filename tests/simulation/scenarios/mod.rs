@@ -3,9 +3,11 @@
 mod counter;
 mod election;
 mod jobs;
+mod leaving;
 mod limiter;
 mod lock;
 mod register;
+mod runs;
 mod rw_lock;
 mod semaphore;
 mod wait_group;
@@ -26,6 +28,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     limiter::SCENARIO,
     lock::SCENARIO,
     register::SCENARIO,
+    runs::SCENARIO,
+    runs::ALONE,
     rw_lock::SCENARIO,
     semaphore::SCENARIO,
     wait_group::SCENARIO,
