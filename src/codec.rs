@@ -8,6 +8,9 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, sync::Arc};
 
+/// How deep a value may be nested: the limit of JSON, for what has none of its own.
+const DEEPEST: usize = 128;
+
 /// A value that can be kept in a run's snapshot.
 ///
 /// Implemented for every owned type that serde can write and read; there is nothing to implement by hand.
@@ -116,13 +119,19 @@ impl<T: Payload> Codec<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Codec<T> {
-    /// Writes `MessagePack`, with the names of fields, so that a type may grow.
+    /// Writes `MessagePack`, with the names of fields, so that a type may grow. Values are nested at most 128 deep, as in JSON.
     #[must_use]
     pub const fn message_pack() -> Self {
         fn encode<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
             rmp_serde::to_vec_named(value).map(Bytes::from).map_err(CodecError::new::<T>)
         }
-        Self::new("message-pack", encode::<T>, |bytes| rmp_serde::from_slice(bytes).map_err(CodecError::new::<T>))
+        fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+            let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+            // Its own limit is more than the stack of a task holds, and who overflows that takes the process down.
+            reader.set_max_depth(DEEPEST);
+            T::deserialize(&mut reader).map_err(CodecError::new::<T>)
+        }
+        Self::new("message-pack", encode::<T>, decode::<T>)
     }
 }
 
@@ -168,5 +177,40 @@ impl CodecError {
     /// Says that bytes are no `T`, or that a `T` cannot be written, and why.
     pub fn new<T>(source: impl Into<BoxError>) -> Self {
         Self { expected: std::any::type_name::<T>(), source: source.into().into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Dice;
+
+    #[test]
+    fn a_number_survives_json_to_the_last_bit() {
+        let mut dice = Dice::new(7);
+        for _ in 0..10_000 {
+            let number = f64::from_bits(dice.number());
+            if number.is_finite() {
+                let read = f64::decode(&number.encode().unwrap()).unwrap();
+                assert_eq!(read.to_bits(), number.to_bits(), "{number:?} was read as {read:?}");
+            }
+        }
+    }
+
+    #[derive(Debug, serde::Serialize, serde::Deserialize)]
+    struct Nested(Vec<Self>);
+
+    #[test]
+    fn a_payload_that_is_nested_too_deeply_is_an_error_and_no_overflow() {
+        // An array of one, again and again, as anybody may send it.
+        for depth in [129, 1_000, 100_000] {
+            let packed = vec![0x91; depth];
+            assert!(Codec::<Nested>::message_pack().decode(&packed).is_err(), "{depth}");
+            assert!(Codec::<serde_json::Value>::message_pack().decode(&packed).is_err(), "{depth}");
+            assert!(Codec::<serde_json::Value>::json().decode(&vec![b'['; depth]).is_err(), "{depth}");
+        }
+        let mut packed = vec![0x91; 100];
+        packed.push(0xc0);
+        assert!(Codec::<serde_json::Value>::message_pack().decode(&packed).is_ok(), "a hundred are not too many");
     }
 }

@@ -8,6 +8,8 @@ pub mod cell;
 pub mod codec;
 pub mod coordination;
 pub mod core;
+#[cfg(feature = "cli")]
+pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod jobs;

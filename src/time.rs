@@ -89,6 +89,9 @@ pub struct Clock(Source);
 #[derive(Clone)]
 enum Source {
     System,
+    /// The system's, and so many microseconds more.
+    #[cfg(feature = "testing")]
+    Skewed(i64),
     #[cfg(feature = "testing")]
     Virtual {
         origin: Timestamp,
@@ -115,6 +118,8 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Source::System => "Clock::system",
+            #[cfg(feature = "testing")]
+            Source::Skewed(_) => "Clock::skewed",
             #[cfg(feature = "testing")]
             Source::Virtual { .. } => "Clock::paused",
             #[cfg(feature = "testing")]
@@ -143,6 +148,14 @@ impl Clock {
         Self(Source::Virtual { origin, started: Instant::now() })
     }
 
+    /// Returns the machine's clock, ahead by so many microseconds, or behind where they are negative: what a process has whose machine
+    /// was set wrongly.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn skewed(micros: i64) -> Self {
+        Self(Source::Skewed(micros))
+    }
+
     /// Returns a clock that shows the time of `timeline`.
     #[cfg(feature = "testing")]
     #[must_use]
@@ -158,6 +171,8 @@ impl Clock {
                 let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
                 Timestamp(since.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX)))
             }
+            #[cfg(feature = "testing")]
+            Source::Skewed(micros) => Timestamp(Self::system().now().0.saturating_add(*micros)),
             #[cfg(feature = "testing")]
             Source::Virtual { origin, started } => *origin + started.elapsed(),
             #[cfg(feature = "testing")]
@@ -229,6 +244,15 @@ mod tests {
         assert_eq!(t.to_string(), "2023-11-14T22:13:20.123Z");
         assert_eq!(Timestamp::parse_rfc3339(&t.to_string()), Some(t));
         assert_eq!(Timestamp::parse_rfc3339("tomorrow"), None);
+    }
+
+    #[cfg(feature = "testing")]
+    #[test]
+    fn a_skewed_clock_is_ahead_or_behind_by_what_was_said() {
+        let (before, ahead) = (Clock::system().now(), Clock::skewed(600_000_000).now());
+        assert!(ahead.since(before) >= Duration::from_secs(600) && ahead.since(before) < Duration::from_secs(660));
+        let behind = Clock::skewed(-600_000_000).now();
+        assert!(Clock::system().now().since(behind) >= Duration::from_secs(600));
     }
 
     #[test]

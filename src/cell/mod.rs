@@ -10,6 +10,8 @@
 
 mod cells;
 mod desk;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 mod draft;
 mod error;
 mod event;

@@ -95,7 +95,8 @@ impl Key {
                 bytes.push(byte);
             }
         }
-        String::from_utf8(bytes).ok()
+        // Two tokens are never one text: what another client spelled otherwise is another key.
+        String::from_utf8(bytes).ok().filter(|text| Self::token(text) == token)
     }
 
     /// Returns the key as text.
@@ -227,6 +228,14 @@ mod tests {
             assert_eq!(Key::untoken(&token).as_deref(), Some(text));
         }
         assert_eq!(Key::untoken("=Z"), None);
+    }
+
+    #[test]
+    fn a_token_that_no_text_becomes_is_read_as_none() {
+        // Read as `A`, each of them would be a second key of one name.
+        for token in ["=41", "=2a", "=+5", "a.b", "a b", "\u{fc}", ""] {
+            assert_eq!(Key::untoken(token), None, "{token:?}");
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Pause {
         }
     }
 
-    fn encode(self) -> Bytes {
+    pub(super) fn encode(self) -> Bytes {
         match self {
             Self::Until(at) => at.as_micros().to_string().into(),
             Self::No | Self::UntilResumed => Bytes::from_static(b"-"),
@@ -54,7 +54,7 @@ impl Pause {
     }
 
     /// Reads it; what cannot be read is a pause, since somebody wanted one.
-    fn decode(bytes: &[u8]) -> Self {
+    pub(super) fn decode(bytes: &[u8]) -> Self {
         let micros = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
         micros.map_or(Self::UntilResumed, |micros| Self::Until(Timestamp::from_micros(micros)))
     }

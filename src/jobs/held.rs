@@ -13,7 +13,7 @@ use crate::{
         jobs::{Delivered, Record},
         retry::StopReason,
     },
-    engine::{Delivery, Name},
+    engine::{Delivery, Message, Name},
 };
 use std::{
     fmt,
@@ -24,6 +24,16 @@ use std::{
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+/// What a message says its job's id is; an empty one says nothing, or all such messages would be one job.
+pub(super) fn named(message: &Message) -> Option<&str> {
+    message.headers.get(JOB_ID).filter(|id| !id.is_empty()).or(message.id.as_deref())
+}
+
+/// How often a message says that its job was put back.
+pub(super) fn generation(message: &Message) -> u32 {
+    message.headers.get(GENERATION).and_then(|generation| generation.parse().ok()).unwrap_or(0)
+}
 
 /// One delivery.
 pub(super) struct Held {
@@ -49,8 +59,7 @@ impl fmt::Debug for Held {
 
 impl Held {
     pub(super) fn new(delivery: Delivery, ledger: Arc<Ledger>) -> Arc<Self> {
-        let generation = delivery.message().headers.get(GENERATION).and_then(|g| g.parse().ok()).unwrap_or(0);
-        let delivered = Delivered { number: delivery.attempt(), generation };
+        let delivered = Delivered { number: delivery.attempt(), generation: generation(delivery.message()) };
         Arc::new(Self {
             delivered,
             delivery,
@@ -67,9 +76,8 @@ impl Held {
     /// The job's id: what a header says, else the message's id, else the queue and the position in it.
     pub(super) fn id(&self) -> &str {
         self.id.get_or_init(|| {
-            let message = self.delivery.message();
-            let named = message.headers.get(JOB_ID).or(message.id.as_deref());
-            named.map_or_else(|| format!("{}-{}", self.queue(), self.delivery.sequence()).into(), Into::into)
+            let nameless = || format!("{}-{}", self.queue(), self.delivery.sequence());
+            named(self.delivery.message()).map_or_else(|| nameless().into(), Into::into)
         })
     }
 
@@ -164,6 +172,13 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_that_leave_the_id_of_their_job_empty_are_not_one_job() {
+        let message = |id: &str| Message::new("x").header(JOB_ID, id);
+        assert_eq!((named(&message("")), named(&message("j"))), (None, Some("j")));
+        assert_eq!(named(&message("").id("m")), Some("m"));
+    }
 
     #[tokio::test]
     async fn the_first_reason_to_stop_stays_and_is_heard_also_later() {

@@ -216,7 +216,7 @@ impl DeadLetters {
             if stored.as_ref().is_some_and(|stored| stored.value.generation > letter.generation) {
                 return Ok(());
             }
-            let next = letter.generation + 1;
+            let next = letter.generation.saturating_add(1);
             let message = source(letter, next);
             let expect = stored.map_or(Expect::Absent, |stored| Expect::At(stored.revision));
             let record = Record { topic: letter.topic.clone(), generation: next, ..Record::default() };

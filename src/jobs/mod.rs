@@ -12,6 +12,8 @@ mod attempt;
 mod builder;
 mod client;
 mod control;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 mod error;
 mod events;
 mod handler;

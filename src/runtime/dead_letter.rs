@@ -80,7 +80,7 @@ impl DeadLetter {
         })
     }
 
-    fn encode(&self) -> Bytes {
+    pub(super) fn encode(&self) -> Bytes {
         let headers = self.headers.iter().map(|(name, value)| pb::Header { name: name.into(), value: value.into() });
         let failures = self.failures.iter().cloned();
         pb::DeadLetter {

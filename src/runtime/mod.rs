@@ -18,6 +18,8 @@ mod admission;
 mod body;
 mod claim;
 mod dead_letter;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 mod driver;
 mod error;
 mod firing;

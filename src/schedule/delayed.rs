@@ -144,7 +144,8 @@ impl Delayed {
     ///
     /// # Errors
     ///
-    /// [`ScheduleError::NotFound`] when none waits under this key, otherwise as [`at`](Self::at).
+    /// [`ScheduleError::NotFound`] when none waits under this key, otherwise as [`at`](Self::at). With [`StoreError::Unknown`] it was
+    /// sent, at its old time or at the new one, or waits for one of them.
     pub async fn reschedule(&self, key: &str, due: Timestamp) -> Result<Timestamp, ScheduleError> {
         self.check_due(due)?;
         let mut before = None;
@@ -159,7 +160,7 @@ impl Delayed {
     ///
     /// # Errors
     ///
-    /// As [`at`](Self::at). After a lost answer `false` may also mean that this very call took it back.
+    /// As [`at`](Self::at). With [`StoreError::Unknown`] it may have been taken back, or sent before.
     pub async fn cancel(&self, key: &str) -> Result<bool, ScheduleError> {
         Ok(self.change(key, |_| ((), Act::Delete)).await?.is_some())
     }
@@ -221,9 +222,13 @@ impl Delayed {
         let clock = self.ledger.clock();
         let until = clock.instant() + PATIENCE;
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        let mut lost = None;
         loop {
             let found = self.read(&at).await?.filter(|(waiting, _)| !waiting.leaving);
-            let Some((before, revision)) = found else { return Ok(None) };
+            let Some((before, revision)) = found else {
+                // Either it was sent, or it went by this call, whose answer was lost: nobody can tell any more.
+                return lost.map_or(Ok(None), |lost: StoreError| Err(lost.into()));
+            };
             let (result, act) = decide(before.clone());
             let written = match act {
                 Act::Put(waiting) if waiting == before => Ok(()),
@@ -232,7 +237,10 @@ impl Delayed {
             };
             match written {
                 Ok(()) => return Ok(Some(result)),
-                Err(StoreError::Conflict | StoreError::Unknown(_)) if clock.instant() < until => {
+                Err(error @ (StoreError::Conflict | StoreError::Unknown(_))) if clock.instant() < until => {
+                    if matches!(error, StoreError::Unknown(_)) {
+                        lost = Some(error);
+                    }
                     clock.sleep(backoff.next_delay()).await;
                 }
                 Err(StoreError::Conflict) => return Err(ScheduleError::Contended(key.to_owned())),

@@ -15,6 +15,8 @@
 mod clerk;
 mod definition;
 mod delayed;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 mod error;
 mod event;
 mod jobs;

@@ -5,9 +5,12 @@ pub mod check;
 pub mod conformance;
 mod dice;
 pub mod faulty;
+#[doc(hidden)]
+pub mod fuzz;
 mod lesser;
 mod passage;
 pub mod rehearsal;
+mod seeds;
 pub mod server;
 pub mod sim;
 pub mod wire;
@@ -15,3 +18,4 @@ pub mod wire;
 pub use dice::Dice;
 pub use lesser::LesserStore;
 pub use passage::pass;
+pub use seeds::seeds;

@@ -13,7 +13,7 @@ use std::{
     fs, io,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         LazyLock,
@@ -39,6 +39,8 @@ pub struct ServerOptions {
     pub without_jetstream: bool,
     /// How many bytes JetStream may store in files; `None` leaves it to the server.
     pub max_file_store: Option<u64>,
+    /// Whether it has a monitoring port.
+    pub monitored: bool,
     /// What else its configuration says, such as who may connect.
     pub config: String,
 }
@@ -65,6 +67,13 @@ impl ServerOptions {
         self
     }
 
+    /// Opens a monitoring port; see [`NatsServer::monitor_url`].
+    #[must_use]
+    pub fn monitored(mut self) -> Self {
+        self.monitored = true;
+        self
+    }
+
     /// Adds to the configuration file, in its own language: `authorization`, `accounts`, `tls`, `max_payload` and so on.
     #[must_use]
     pub fn config(mut self, text: impl Into<String>) -> Self {
@@ -73,14 +82,15 @@ impl ServerOptions {
     }
 
     /// Renders the configuration file.
-    fn render(&self, name: &str, port: u16, directory: &Path, more: &str) -> String {
+    fn render(&self, name: &str, (port, monitor): (u16, Option<u16>), directory: &Path, more: &str) -> String {
+        let monitor = monitor.map_or_else(String::new, |port| format!("http: \"127.0.0.1:{port}\"\n"));
         let limit = self.max_file_store.map_or_else(String::new, |bytes| format!(" max_file_store: {bytes}\n"));
         let sync = if self.sync_always { " sync_interval: always\n" } else { "" };
         let jetstream = match directory.join("js").display() {
             _ if self.without_jetstream => String::new(),
             store => format!("jetstream {{\n store_dir: \"{store}\"\n{sync}{limit}}}\n"),
         };
-        format!("server_name: {name}\nlisten: \"127.0.0.1:{port}\"\n{jetstream}{more}{}\n", self.config)
+        format!("server_name: {name}\nlisten: \"127.0.0.1:{port}\"\n{monitor}{jetstream}{more}{}\n", self.config)
     }
 
     /// Starts a server.
@@ -100,20 +110,49 @@ impl ServerOptions {
     ///
     /// As [`NatsServer::start`].
     pub async fn start_cluster(self) -> io::Result<NatsCluster> {
+        let mut cluster = self.prepare_cluster(async |_, _, url| Ok(url)).await?;
+        // All of them have to run before one of them answers.
+        for node in &mut cluster.nodes {
+            node.launch()?;
+        }
+        for node in &cluster.nodes {
+            node.ready().await?;
+        }
+        Ok(cluster)
+    }
+
+    /// Prepares a cluster of three servers and starts none of them: [`NatsServer::launch`] does.
+    ///
+    /// `lay` is asked, for each node and each other one by their indexes, under which URL the first reaches the second; it gets the
+    /// one where the second listens, and may return that of a [`Wire`](super::wire::Wire) to it. Nodes then tell each other no way
+    /// around their wires, and clients learn of no nodes but those of their URL.
+    ///
+    /// # Errors
+    ///
+    /// When there are no ports or no scratch directories; whatever `lay` returns.
+    pub async fn prepare_cluster(
+        self,
+        mut lay: impl AsyncFnMut(usize, usize, String) -> io::Result<String>,
+    ) -> io::Result<NatsCluster> {
         let ports = [free_port()?, free_port()?, free_port()?];
         let routes = [free_port()?, free_port()?, free_port()?];
-        let all: Vec<_> = routes.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
         let mut nodes = Vec::new();
-        for (i, (port, route)) in ports.into_iter().zip(routes).enumerate() {
-            let cluster =
-                format!("cluster {{\n name: anabranch\n listen: \"127.0.0.1:{route}\"\n routes: [{}]\n}}\n", all.join(", "));
-            let mut node = NatsServer::prepare(&format!("n{}", i + 1), port, self.clone(), &cluster)?;
-            // All of them have to run before one of them answers.
-            node.spawn()?;
-            nodes.push(node);
-        }
-        for node in &nodes {
-            node.answers().await?;
+        for (i, port) in ports.into_iter().enumerate() {
+            let (mut ways, mut direct) = (Vec::new(), true);
+            for (j, route) in routes.into_iter().enumerate() {
+                let there = format!("nats://127.0.0.1:{route}");
+                let way = if i == j { there.clone() } else { lay(i, j, there.clone()).await? };
+                direct &= way == there;
+                ways.push(format!("\"{}\"", way.replace("nats://", "nats-route://")));
+            }
+            // Nobody listens there, so nobody who is told of it gets through.
+            let advertise = if direct { "" } else { " advertise: \"127.0.0.1:1\"\n no_advertise: true\n" };
+            let cluster = format!(
+                "cluster {{\n name: anabranch\n listen: \"127.0.0.1:{}\"\n{advertise} routes: [{}]\n}}\n",
+                routes[i],
+                ways.join(", ")
+            );
+            nodes.push(NatsServer::prepare(&format!("n{}", i + 1), port, self.clone(), &cluster)?);
         }
         Ok(NatsCluster { nodes })
     }
@@ -124,6 +163,7 @@ impl ServerOptions {
 pub struct NatsServer {
     name: String,
     port: u16,
+    monitor: Option<u16>,
     options: ServerOptions,
     /// What a cluster adds to the configuration.
     more: String,
@@ -174,6 +214,12 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Returns the URL of its monitoring port, when it has one.
+    #[must_use]
+    pub fn monitor_url(&self) -> Option<String> {
+        self.monitor.map(|port| format!("http://127.0.0.1:{port}"))
+    }
+
     /// Returns the version of the server that is running.
     ///
     /// # Errors
@@ -182,6 +228,33 @@ impl NatsServer {
     pub fn version(&self) -> io::Result<String> {
         let (_, info) = connect(self.port)?;
         Ok(info["version"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Returns its name: `n1`, `n2` or `n3` in a cluster, otherwise `single`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the directory where it stores what it has to keep.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.directory.path().join("js")
+    }
+
+    /// Returns what it has logged since it was first started.
+    ///
+    /// # Errors
+    ///
+    /// When it has never been started, or the file cannot be read.
+    pub fn log(&self) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(self.directory.path().join("log"))?).into_owned())
+    }
+
+    /// Returns the id of its process; `None` when it was killed or stopped. One that ended by itself has its id until then.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.server.id())
     }
 
     /// Kills the server without giving it a chance to clean up.
@@ -209,8 +282,31 @@ impl NatsServer {
     ///
     /// As [`start`](Self::start).
     pub async fn restart(&mut self) -> io::Result<()> {
-        self.spawn()?;
-        self.answers().await
+        self.launch()?;
+        self.ready().await
+    }
+
+    /// Starts the server as [`restart`](Self::restart) does, and does not wait: a node of a cluster may have to wait for others.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] when there is no nats-server.
+    pub fn launch(&mut self) -> io::Result<()> {
+        self.running = None;
+        let path = self.directory.path();
+        let log = fs::OpenOptions::new().create(true).append(true).open(path.join("log"))?;
+        let binary = binary();
+        let server = Command::new(&binary)
+            .arg("-c")
+            .arg(path.join("server.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| missing(&binary, error))?;
+        let watchdog = watchdog(&server, path)?;
+        self.running = Some(Running { server, watchdog });
+        Ok(())
     }
 
     /// Halts the server, as a machine does that swaps or migrates: its connections stay open, and nothing answers.
@@ -259,36 +355,27 @@ impl NatsServer {
 
     fn prepare(name: &str, port: u16, options: ServerOptions, more: &str) -> io::Result<Self> {
         let directory = TempDir::with_prefix("anabranch-nats-")?;
-        let server = Self { name: name.to_owned(), port, options, more: more.to_owned(), directory, running: None };
+        let monitor = options.monitored.then(free_port).transpose()?;
+        let server = Self { name: name.to_owned(), port, monitor, options, more: more.to_owned(), directory, running: None };
         server.write_config()?;
         Ok(server)
     }
 
     fn write_config(&self) -> io::Result<()> {
         let directory = self.directory.path();
-        fs::write(directory.join("server.conf"), self.options.render(&self.name, self.port, directory, &self.more))
+        fs::write(
+            directory.join("server.conf"),
+            self.options.render(&self.name, (self.port, self.monitor), directory, &self.more),
+        )
     }
 
-    fn spawn(&mut self) -> io::Result<()> {
-        self.running = None;
-        let path = self.directory.path();
-        let log = fs::OpenOptions::new().create(true).append(true).open(path.join("log"))?;
-        let binary = binary();
-        let server = Command::new(&binary)
-            .arg("-c")
-            .arg(path.join("server.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|error| missing(&binary, error))?;
-        let watchdog = watchdog(&server, path)?;
-        self.running = Some(Running { server, watchdog });
-        Ok(())
-    }
-
-    /// Waits until JetStream answers. A server that may not be asked by everybody begins to listen when it has JetStream.
-    async fn answers(&self) -> io::Result<()> {
+    /// Waits until JetStream answers; in a cluster that takes a majority. A server that may not be asked by everybody begins to listen when
+    /// it has JetStream.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] when it does not within 30 seconds, with what it has logged.
+    pub async fn ready(&self) -> io::Result<()> {
         let clock = Clock::system();
         let until = clock.instant() + PATIENCE;
         while let Err(error) = self.ask() {
@@ -367,6 +454,12 @@ impl NatsCluster {
     #[must_use]
     pub fn nodes(&self) -> &[NatsServer] {
         &self.nodes
+    }
+
+    /// Returns the nodes, to do something to all of them.
+    #[must_use]
+    pub fn nodes_mut(&mut self) -> &mut [NatsServer] {
+        &mut self.nodes
     }
 
     /// Returns a node by its name, to kill it, pause it or start it again.

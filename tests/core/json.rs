@@ -7,7 +7,7 @@ use crate::{
 use anabranch::{
     core::{
         graph::Graph,
-        machine::{Continuation, NewRun, Plan, RunMachine},
+        machine::{Continuation, NewRun, Plan, RunMachine, park},
         snapshot::{FailureKind, ImportError, NodeStatus, RunStatus, Snapshot, Source, Stored, Trace, Value},
     },
     time::Timestamp,
@@ -291,4 +291,37 @@ fn progress_counts_nodes_by_their_status() {
     let progress = story.machine.snapshot().progress();
     assert_eq!((progress.completed, progress.running, progress.skipped, progress.pending), (3, 1, 1, 1));
     assert_eq!((progress.total(), progress.done()), (6, 4));
+}
+
+/// The value of a node may be what an export writes for a value that is elsewhere, or that is no JSON.
+#[test]
+fn a_value_that_looks_like_a_stand_in_survives_an_export() {
+    for output in [json!({ "$stored": { "key": "k" } }), json!({ "$bytes": "no digits" }), json!({ "$bytes": "ff" })] {
+        let mut snapshot = import(&exported(), &order().graph).unwrap();
+        snapshot.nodes[0].output = Some(value(output.clone()));
+        let again = import(&snapshot.to_json(|_| None), &order().graph).unwrap_or_else(|error| panic!("{output}: {error}"));
+        assert_eq!(again.nodes[0].output, Some(value(output)));
+    }
+}
+
+/// Numbers of an export that somebody edited: nothing overflows, and the run goes on.
+#[test]
+fn counts_that_somebody_made_up_do_not_overflow() {
+    let mut json = exported();
+    json["epoch"] = json!(u64::MAX);
+    json["data"]["charge"]["attempt"] = json!(u32::MAX);
+    let plan = order();
+    let mut snapshot = import(&json, &plan.graph).unwrap();
+    for node in &mut snapshot.nodes {
+        (node.failures, node.crashes) = (u32::MAX, u32::MAX);
+    }
+    let mut machine = RunMachine::load(plan.clone(), snapshot.clone()).unwrap();
+    assert_eq!(machine.adopt(owner("bob"), NOW).unwrap().execute.len(), 1);
+    // The process dies in it.
+    let found = Snapshot::decode(machine.snapshot().encode()).unwrap();
+    let mut machine = RunMachine::load(plan, found).unwrap();
+    let _ = machine.adopt(owner("ann"), NOW).unwrap();
+    assert_eq!(machine.snapshot().status, RunStatus::Dead, "it has died in this node often enough");
+    park(&mut snapshot, "another graph".into());
+    assert_eq!(snapshot.epoch, u64::MAX);
 }

@@ -4,7 +4,7 @@ use super::kit::*;
 use anabranch::{
     Codec,
     engine::{Engine, Message, Missing, Queue, QueueOptions, Space, StreamOptions},
-    jobs::{Job, JobResult, Jobs, Kind, Pipeline, PipelineEvent, Route, Router, Topic},
+    jobs::{Job, JobResult, Jobs, Kind, Pipeline, PipelineEvent, Route, Router, Topic, What},
     testing::server::NatsServer,
 };
 use async_nats::HeaderMap;
@@ -75,6 +75,37 @@ async fn events_of_another_client_go_through_a_pipeline() {
     assert_eq!((letters.len(), letters[0].payload.as_ref()), (1, b"no event".as_slice()));
     let consumer = stream.consumer_info("club").await.unwrap();
     assert_eq!((consumer.num_ack_pending, consumer.num_pending), (0, 0), "everything is settled");
+}
+
+/// A publisher may send the header of an id with nothing in it, which the server takes for none.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_whose_publisher_left_their_id_empty_are_each_routed() {
+    let url = NatsServer::shared().await.url();
+    let (js, name) = (client(&url).await, fresh());
+    theirs(&js, &name).await;
+    let engine = Engine::open(&url).await.unwrap();
+    let space = engine.space(format!("club-{name}")).await.unwrap();
+    let options = StreamOptions::default().filter(format!("{name}.joined")).consumer("club").missing(Missing::CreateConsumer);
+    let source = engine.stream(&*name, options).await.unwrap();
+    for who in ["ann", "bob"] {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", "");
+        let sent = js.publish_with_headers(format!("{name}.joined"), headers, joined(who).into()).await.unwrap();
+        assert!(!sent.await.unwrap().duplicate, "the server does not take the two for one");
+    }
+    let mut router = Router::builder(&space, &source, Codec::protobuf(), both).topic(&WELCOME, "jobs").topic(&BADGE, "jobs");
+    let mut events = router.events();
+    let router = router.spawn().await.unwrap();
+    let mut named = BTreeSet::new();
+    while named.len() < 4 {
+        let event = in_time("an event", events.next()).await.unwrap();
+        assert!(!matches!(event.what, What::Superseded), "{event:?}");
+        if let What::Routed { jobs } = event.what {
+            named.extend(jobs.into_iter().map(|job| job.id));
+        }
+    }
+    assert_eq!(named, ["1/0", "1/1", "2/0", "2/1"].map(|job| format!("{name}-{job}")).into());
+    router.drain().await;
 }
 
 /// Two routers, a server that is killed twice, and a consumer that is deleted: each job is there once.

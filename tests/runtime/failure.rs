@@ -67,6 +67,39 @@ async fn a_failed_attempt_is_repeated_after_its_delay() {
     assert!(took >= 2 * SECOND && took < 3 * SECOND, "{took:?}");
 }
 
+/// What a node calls recognizes a repetition by this key: whichever attempt it is, after a resume by hand and in another worker.
+#[tokio::test(start_paused = true)]
+async fn all_attempts_of_a_node_have_one_idempotency_key_and_nothing_else_has_it() {
+    let (space, journal) = (space().await, Journal::default());
+    let topology = || {
+        let mut t = Topology::builder::<bool>("keyed").app::<Journal>();
+        let input = t.input();
+        let noted = async |ctx: Ctx<Journal>, resumed: bool| {
+            ctx.app().note(ctx.idempotency_key());
+            if resumed || ctx.attempt() > 2 { Ok(true) } else { Err(NodeError::retryable("not yet")) }
+        };
+        let one = t.node("one", input, noted);
+        let other = t.node("other", one, async |ctx: Ctx<Journal>, _| {
+            ctx.app().note(ctx.idempotency_key());
+            Ok(())
+        });
+        t.options(one).retry(every_second(2));
+        t.build(other).unwrap()
+    };
+    let first = worker(&space).await;
+    let runs = first.host(topology(), journal.clone()).unwrap();
+    assert!(runs.start("a", false).await.unwrap().outcome().await.is_err());
+    runs.start("a/one", true).await.unwrap().outcome().await.unwrap();
+    first.drain().await.unwrap();
+    let second = worker(&space).await;
+    second.host(topology(), journal.clone()).unwrap().resume("a").await.unwrap().outcome().await.unwrap();
+    let keys = journal.all();
+    assert_eq!(
+        keys,
+        ["keyed/a/one", "keyed/a/one", "keyed/a%2Fone/one", "keyed/a%2Fone/other", "keyed/a/one", "keyed/a/other"]
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn exhausted_attempts_fail_the_run_with_the_last_error() {
     let space = space().await;

@@ -338,3 +338,22 @@ async fn what_cannot_be_is_refused_before_anything_is_stored() {
     assert!(matches!(schedules.create(&bad).await, Err(ScheduleError::Store(_))));
     assert!(schedules.list().await.unwrap().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_a_message_back_and_loses_the_answer_is_not_told_that_it_was_sent() {
+    let place = memory(Road::Timers).await;
+    let (space, store) = breakable(place.space(), 1);
+    let delayed = Delayed::new(&space).unwrap();
+    for applied in [true, false] {
+        let _ = delayed.after("k", seconds(60), &to_target("later")).await.unwrap();
+        store.once(Fault::Unknown { applied }, |call| call.op.writes());
+        let taken = delayed.cancel("k").await;
+        match applied {
+            true => assert!(matches!(taken, Err(ScheduleError::Store(_))), "{taken:?}"),
+            // It is still there, and this is said once more.
+            false => assert!(taken.unwrap()),
+        }
+        assert_eq!(Delayed::new(place.space()).unwrap().get("k").await.unwrap(), None);
+    }
+    assert!(!delayed.cancel("k").await.unwrap(), "nothing waits");
+}

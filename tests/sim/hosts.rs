@@ -4,7 +4,7 @@ use super::SECOND;
 use anabranch::{
     engine::{Expect, Key, PutOptions, Space, StoreError},
     error::BoxError,
-    testing::sim::{Host, SERVER, Simulation},
+    testing::sim::{Host, SERVER, Simulation, Trouble},
 };
 use futures_util::StreamExt as _;
 use std::{
@@ -289,4 +289,19 @@ fn a_server_that_syncs_by_a_timer_loses_what_it_acknowledged_when_its_power_fail
     sim.lose_power(SERVER, true);
     sim.start(SERVER);
     assert_eq!(there(&mut sim), (true, false));
+}
+
+#[test]
+fn whoever_asks_is_left_alone_by_trouble() {
+    let mut sim = Simulation::new(1);
+    sim.trouble(Trouble::crash(SECOND / 10).lasting(SECOND));
+    sim.trouble(Trouble::pause(SECOND / 10).lasting(3600 * SECOND));
+    let answer = sim.ask(|host| async move {
+        host.clock().sleep(60 * SECOND).await;
+        Ok(host.boot())
+    });
+    assert_eq!(answer, 1);
+    // What was planned for it would have met somebody else.
+    sim.calm();
+    sim.run_for(SECOND);
 }

@@ -101,8 +101,8 @@ impl RunMachine {
             if state.status != NodeStatus::Running {
                 continue;
             }
-            state.crashes += 1;
-            state.failures += 1;
+            state.crashes = state.crashes.saturating_add(1);
+            state.failures = state.failures.saturating_add(1);
             let message = format!("the process died in attempt {}", state.attempt);
             state.error = Some(failure(FailureKind::Crash, message, state.attempt, now));
             if policy.retry.is_poison(state.crashes) {
@@ -180,7 +180,8 @@ impl RunMachine {
     }
 
     fn take(&mut self, owner: Owner) {
-        self.snapshot.epoch += 1;
+        // Only who edits an export comes near the end of these numbers, and what fences is the revision.
+        self.snapshot.epoch = self.snapshot.epoch.saturating_add(1);
         self.snapshot.owner = Some(owner.clone());
         self.worker = Some(owner);
     }
@@ -190,6 +191,6 @@ impl RunMachine {
 pub fn park(snapshot: &mut Snapshot, reason: String) {
     snapshot.status = RunStatus::Parked;
     snapshot.owner = None;
-    snapshot.epoch += 1;
+    snapshot.epoch = snapshot.epoch.saturating_add(1);
     snapshot.reason = Some(reason);
 }

@@ -211,12 +211,12 @@ impl RunMachine {
         state.deadline = None;
         let delay = match disposition {
             Disposition::Terminal => {
-                state.failures += 1;
+                state.failures = state.failures.saturating_add(1);
                 None
             }
             Disposition::Snooze { after } => Some(after),
             Disposition::Retry { after } => {
-                state.failures += 1;
+                state.failures = state.failures.saturating_add(1);
                 policy.delay_after(state.failures, seed).map(|delay| after.unwrap_or(delay))
             }
         };

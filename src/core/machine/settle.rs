@@ -62,7 +62,7 @@ impl RunMachine {
             return false;
         }
         state.status = NodeStatus::Running;
-        state.attempt += 1;
+        state.attempt = state.attempt.saturating_add(1);
         state.started_at = Some(now);
         state.finished_at = None;
         state.due_at = None;

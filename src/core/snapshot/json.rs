@@ -28,7 +28,7 @@ impl Snapshot {
     /// it has started, the values of the nodes in `deps`, in that order, with null for one that has none.
     ///
     /// `resolve` fetches a value that is kept out of line; one that it does not find is rendered as `{"$stored": {...}}`. A
-    /// value that is no JSON is rendered as `{"$bytes": "<hexadecimal>"}`.
+    /// value that is no JSON, or that looks like one of these two, is rendered as `{"$bytes": "<hexadecimal>"}`.
     ///
     /// ```
     /// use anabranch::core::{graph::Graph, snapshot::Snapshot};
@@ -126,7 +126,16 @@ fn render(value: &Value, resolve: &impl Fn(&Stored) -> Option<Bytes>) -> Json {
             bytes
         }
     };
-    serde_json::from_slice(&bytes).unwrap_or_else(|_| json!({ BYTES: hex(&bytes) }))
+    match serde_json::from_slice(&bytes) {
+        Ok(json) if !is_stand_in(&json) => json,
+        _ => json!({ BYTES: hex(&bytes) }),
+    }
+}
+
+/// Tells whether a value is taken for another one that it stands for.
+pub(super) fn is_stand_in(json: &Json) -> bool {
+    let only = json.as_object().filter(|o| o.len() == 1).and_then(|o| o.iter().next());
+    only.is_some_and(|(key, value)| (key == STORED && value.is_object()) || (key == BYTES && value.is_string()))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -91,7 +91,7 @@ tables! {
 }
 
 /// The layout that this build reads and writes.
-const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 1;
 
 /// Why the body of a transaction did not get through.
 #[derive(Debug)]

@@ -10,6 +10,8 @@
 mod bucket;
 mod database;
 mod group;
+#[cfg(feature = "cli")]
+pub(crate) mod inspect;
 mod messages;
 mod queue;
 mod store;

@@ -28,11 +28,9 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape, options: &Buc
     let stream = names.stream();
     let found = space::create(link, &stream, &config(names, shape, options), &mut patience).await?;
     let effective = &found["config"];
-    let present = |subject: &str| effective["subjects"].as_array().is_some_and(|all| all.iter().any(|s| s == subject));
-    let [keys, queues, timers] = names.subjects();
-    if !present(&keys) || effective["retention"] != "limits" || effective["mirror"].is_object() {
-        return Err(Rejection::Refused(format!("the stream `{stream}` is no bucket that can be written").into()).into());
-    }
+    fits(&stream, names, effective)?;
+    let present = |subject: &str| has(effective, subject);
+    let [_, queues, timers] = names.subjects();
     let configured = configured(effective);
     configured.must_match(names.space(), options)?;
     let flag = |name: &str| effective[name].as_bool().unwrap_or(false);
@@ -56,6 +54,19 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape, options: &Buc
     let limit = configured.max_value_size.and_then(|n| usize::try_from(n).ok());
     capabilities.max_value = limit.unwrap_or(usize::MAX).min(link.max_value());
     Ok(Opened { replicas: configured.replicas, window: space::window(effective), capabilities, keeping })
+}
+
+fn has(config: &Value, subject: &str) -> bool {
+    config["subjects"].as_array().is_some_and(|all| all.iter().any(|s| s == subject))
+}
+
+/// Refuses a stream that is no bucket, or one that only follows another.
+pub(super) fn fits(stream: &str, names: &Names, found: &Value) -> Result<(), StoreError> {
+    let [keys, ..] = names.subjects();
+    if has(found, &keys) && found["retention"] == "limits" && !found["mirror"].is_object() {
+        return Ok(());
+    }
+    Err(Rejection::Refused(format!("the stream `{stream}` is no bucket that can be written").into()).into())
 }
 
 /// What the `nats` tool and the KV clients of other languages create with the same options. They compare all of it when they

@@ -81,7 +81,7 @@ impl ApiError {
     }
 
     /// There is no JetStream here, and that does not pass.
-    fn is_without_jetstream(&self) -> bool {
+    pub(super) fn is_without_jetstream(&self) -> bool {
         self.is(&[ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT])
     }
 }

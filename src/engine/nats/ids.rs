@@ -80,6 +80,9 @@ impl Ring {
 
     /// Continues the ring of revision `expected` with a compare-and-set on it. What `is_settled` names of the same writer goes.
     fn follow(&self, expected: u64, id: WriteId, is_settled: impl Fn(WriteId) -> bool, tick: u16) -> Self {
+        if self.is_made_up(expected) {
+            return Self::default().follow(expected, id, is_settled, tick);
+        }
         let last = self.own.map(|own| Listed { revision: expected, id: own, tick: self.tick });
         let superseded = |listed: &Listed| listed.id.writer == id.writer && is_settled(listed.id);
         let mut before = Vec::with_capacity(self.before.len() + 1);
@@ -98,6 +101,11 @@ impl Ring {
         }
         let from_nothing = expected == 0 || (self.from_nothing && dropped.is_none());
         Self { own: Some(id), tick, since: Some(since), from_nothing, before }
+    }
+
+    /// Tells whether it lists, below a write of revision `head`, what came later: we never write such a ring, so it says nothing.
+    fn is_made_up(&self, head: u64) -> bool {
+        self.before.last().is_some_and(|newest| newest.revision >= head) || self.since.is_some_and(|since| since > head)
     }
 
     /// Finds the revision of a write in the ring whose newest write has revision `head`.

@@ -143,3 +143,13 @@ fn a_store_knows_which_of_its_writes_are_under_way() {
     drop(first);
     assert_eq!(rings.next("k", Some(6), third.id, 0).find(7, lost), None);
 }
+
+/// What another client writes into the header is not ours to trust: here it says that the last revision of all was before.
+#[test]
+fn a_ring_that_somebody_made_up_is_followed_without_overflow() {
+    let last = Listed { revision: u64::MAX, id: id(1, u64::MAX), tick: 0 };
+    let made_up = Ring { own: Some(id(2, 1)), tick: 0, since: Some(u64::MAX), from_nothing: false, before: vec![last; RING] };
+    let made_up = Ring::parse(&made_up.header(None));
+    assert_eq!(made_up.before.len(), RING);
+    assert_eq!(follow(&made_up, 7, id(3, 1)), follow(&Ring::default(), 7, id(3, 1)), "it is as good as a foreign write");
+}

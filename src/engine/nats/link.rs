@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_millis(20);
 
 /// How many bytes of the server's limit are left to headers that the engine adds.
-const HEADROOM: usize = 4096;
+pub(super) const HEADROOM: usize = 4096;
 
 /// A connection to the servers.
 #[derive(Debug)]
@@ -96,6 +96,12 @@ impl Link {
         let mut connects = self.connects.clone();
         connects.mark_unchanged();
         connects
+    }
+
+    /// Tells why no answer can arrive, when that is so.
+    #[cfg(feature = "cli")]
+    pub(super) fn deaf(&self) -> Option<String> {
+        self.asides.deaf()
     }
 
     /// Waits until there is a connection, at most for one attempt.

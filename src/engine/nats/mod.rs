@@ -31,12 +31,16 @@ mod batch;
 mod bucket;
 mod commit;
 mod core;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 mod errors;
 mod feed;
 mod found;
 mod group;
 mod history;
 mod ids;
+#[cfg(feature = "cli")]
+pub(crate) mod inspect;
 mod keys;
 mod link;
 mod names;

@@ -82,14 +82,40 @@ pub(super) fn received(headers: Option<&HeaderMap>, payload: Bytes) -> Message {
     let mut fired = None;
     for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
         let name: &str = name.as_ref();
-        let first = || values.first().map(|value| value.as_str().to_owned());
+        // The server takes a message with an empty id for one without.
+        let first = || values.first().map(|value| value.as_str().to_owned()).filter(|id| !id.is_empty());
         match name {
             MSG_ID => message.id = first().filter(|id| !is_unnamed(id)),
             MESSAGE => fired = first(),
-            name if Headers::is_reserved(name) => {}
+            // A line without a name is let through by servers, and nobody could send it on.
+            name if name.is_empty() || Headers::is_reserved(name) => {}
             name => values.iter().for_each(|value| message.headers.append(name, value.as_str())),
         }
     }
     message.id = fired.or(message.id);
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_its_sender_left_empty_is_none() {
+        let received = |name: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, "");
+            received(Some(&headers), Bytes::new()).id
+        };
+        assert_eq!((received(MSG_ID), received(MESSAGE)), (None, None));
+    }
+
+    #[test]
+    fn a_message_with_a_header_without_a_name_can_be_sent_on() {
+        let mut headers = HeaderMap::new();
+        headers.append("", "nameless");
+        headers.append("named", "x");
+        let message = received(Some(&headers), Bytes::new());
+        assert_eq!((message.check().is_ok(), message.headers.get("named")), (true, Some("x")));
+    }
 }

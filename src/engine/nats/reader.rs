@@ -21,6 +21,8 @@ struct Pending {
     resynced: bool,
     /// Everything up to this revision belongs to the state that [`Change::Synced`] ends.
     sync_at: Option<u64>,
+    /// Whether a part of that state was read.
+    begun: bool,
     changes: BTreeMap<u64, Change>,
     places: HashMap<Key, u64>,
 }
@@ -29,8 +31,9 @@ impl Reader {
     /// Replaces all that is pending by a full state: the first one, or the one after a gap.
     pub(super) fn restart(&self, state: impl Iterator<Item = (Key, u64, Change)>, up_to: u64, resynced: bool) {
         let mut pending = self.lock();
-        // A reader that has not even seen the first state needs no word of a second one.
-        let first = pending.sync_at.is_some() && !pending.resynced;
+        // A reader that has seen nothing of a state yet needs no word of a second one. One that has seen a part of it does: a key
+        // that was in that part and is gone would stay with it.
+        let first = pending.sync_at.is_some() && !pending.resynced && !pending.begun;
         *pending = Pending { resynced: resynced && !first, sync_at: Some(up_to), ..Pending::default() };
         for (key, revision, change) in state {
             pending.add(key, revision, change);
@@ -80,10 +83,11 @@ impl Pending {
         if let Some(sync_at) = self.sync_at
             && self.changes.first_key_value().is_none_or(|(revision, _)| *revision > sync_at)
         {
-            self.sync_at = None;
+            (self.sync_at, self.begun) = (None, false);
             return Some(Change::Synced);
         }
         let (_, change) = self.changes.pop_first()?;
+        self.begun = self.sync_at.is_some();
         if let Change::Deleted(key, _) | Change::Expired(key, _) = &change {
             self.places.remove(key);
         } else if let Change::Put(entry) = &change {
@@ -143,5 +147,21 @@ mod tests {
         reader.restart([deleted("a", 1)].into_iter(), 1, false);
         reader.restart([deleted("b", 2)].into_iter(), 2, true);
         assert_eq!(drain(&reader), ["b@2", "Synced"]);
+    }
+
+    #[test]
+    fn a_key_that_goes_in_a_gap_amid_a_state_is_gone() {
+        let reader = Reader::default();
+        reader.restart([deleted("a", 1), deleted("b", 2)].into_iter(), 2, false);
+        assert!(matches!(reader.lock().take(), Some(Change::Deleted(..))));
+        reader.restart([deleted("b", 2)].into_iter(), 3, true);
+        assert_eq!(drain(&reader), ["Resynced", "b@2", "Synced"]);
+        for _ in 0..2 {
+            reader.restart([deleted("b", 2), deleted("c", 4)].into_iter(), 4, true);
+            assert_eq!(reader.lock().take(), Some(Change::Resynced));
+            assert!(matches!(reader.lock().take(), Some(Change::Deleted(..))));
+        }
+        reader.restart([deleted("b", 2)].into_iter(), 5, true);
+        assert_eq!(drain(&reader), ["Resynced", "b@2", "Synced"]);
     }
 }

@@ -77,17 +77,7 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape) -> Result<Ope
     let mut patience = link.patience();
     let level = level(link, &mut patience).await?;
     let stream = names.stream();
-    let mut config = json!({
-        "name": stream, "subjects": names.subjects(), "retention": "limits", "discard": "old",
-        "storage": shape.storage(), "num_replicas": shape.replicas, "max_msgs_per_subject": 1, "max_msgs": -1, "max_bytes": -1,
-        "duplicate_window": nanos(WINDOW), "allow_rollup_hdrs": true, "allow_direct": true,
-        "allow_msg_ttl": true, "subject_delete_marker_ttl": nanos(MARKER_TTL),
-    });
-    // Servers from API level 2 (2.12) on know batches and schedules, and refuse a field that they do not know.
-    if level >= 2 {
-        config["allow_atomic"] = true.into();
-        config["allow_msg_schedules"] = true.into();
-    }
+    let config = config(names, shape, level);
     let found = create(link, &stream, &config, &mut patience).await?;
     let effective = &found["config"];
     fits(&stream, effective, &config)?;
@@ -104,6 +94,22 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape) -> Result<Ope
     capabilities.counters = level >= COUNTERS;
     let replicas = effective["num_replicas"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
     Ok(Opened { replicas, window: window(effective), capabilities, keeping: Keeping::SPACE })
+}
+
+/// What a space is created as, on a server with this level of the API.
+pub(super) fn config(names: &Names, shape: Shape, level: u64) -> Value {
+    let mut config = json!({
+        "name": names.stream(), "subjects": names.subjects(), "retention": "limits", "discard": "old",
+        "storage": shape.storage(), "num_replicas": shape.replicas, "max_msgs_per_subject": 1, "max_msgs": -1, "max_bytes": -1,
+        "duplicate_window": nanos(WINDOW), "allow_rollup_hdrs": true, "allow_direct": true,
+        "allow_msg_ttl": true, "subject_delete_marker_ttl": nanos(MARKER_TTL),
+    });
+    // Servers from API level 2 (2.12) on know batches and schedules, and refuse a field that they do not know.
+    if level >= 2 {
+        config["allow_atomic"] = true.into();
+        config["allow_msg_schedules"] = true.into();
+    }
+    config
 }
 
 /// Asks for the level of the server's API: 0 before 2.11, 2 from 2.12 on.
@@ -163,7 +169,7 @@ pub(super) async fn create(link: &Link, stream: &str, config: &Value, patience: 
 }
 
 /// Refuses a stream that would lose state, or mix it with something else.
-fn fits(stream: &str, found: &Value, wanted: &Value) -> Result<(), StoreError> {
+pub(super) fn fits(stream: &str, found: &Value, wanted: &Value) -> Result<(), StoreError> {
     let subjects = |v: &Value| v["subjects"].as_array().cloned().unwrap_or_default();
     let present = subjects(found);
     let wrong = if !subjects(wanted).iter().all(|s| present.contains(s)) {

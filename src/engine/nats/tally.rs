@@ -57,12 +57,7 @@ impl JetTally {
             let remedy = "nats-server 2.12 or newer adds up counters";
             return Err(Rejection::Unsupported { what: "a tally", engine, remedy }.into());
         }
-        let (stream, subjects) = (names.tallies(), [names.tally_subjects()]);
-        let config = json!({
-            "name": stream, "subjects": subjects, "retention": "limits", "discard": "old", "storage": shape.storage(),
-            "num_replicas": shape.replicas, "max_msgs_per_subject": 1, "max_msgs": -1, "max_bytes": -1,
-            "duplicate_window": nanos(WINDOW), "allow_direct": true, "deny_delete": true, "allow_msg_counter": true,
-        });
+        let (stream, config) = (names.tallies(), config(&names, shape));
         let found = space::create(&link, &stream, &config, &mut patience).await?;
         let found = &found["config"];
         fits(&stream, found, &config)?;
@@ -175,8 +170,17 @@ fn beyond(text: &str) -> StoreError {
     StoreError::Unknown(format!("it was added, and {text} is beyond what can be told").into())
 }
 
+/// What the counters of a space are created as.
+pub(super) fn config(names: &Names, shape: Shape) -> Value {
+    json!({
+        "name": names.tallies(), "subjects": [names.tally_subjects()], "retention": "limits", "discard": "old",
+        "storage": shape.storage(), "num_replicas": shape.replicas, "max_msgs_per_subject": 1, "max_msgs": -1, "max_bytes": -1,
+        "duplicate_window": nanos(WINDOW), "allow_direct": true, "deny_delete": true, "allow_msg_counter": true,
+    })
+}
+
 /// Refuses a stream that would lose counters, or is none of counters.
-fn fits(stream: &str, found: &Value, wanted: &Value) -> Result<(), StoreError> {
+pub(super) fn fits(stream: &str, found: &Value, wanted: &Value) -> Result<(), StoreError> {
     let wrong = if found["allow_msg_counter"] != true {
         "is none of counters"
     } else if found["subjects"] != wanted["subjects"] {

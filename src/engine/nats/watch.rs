@@ -10,6 +10,7 @@ use super::{
     errors::refused,
     feed::{Feed, Start, Step},
     found::{Found, Gone},
+    read::get,
     reader::Reader,
 };
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     time::{Backoff, Instant, Timestamp},
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
+use serde_json::json;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, Weak},
@@ -205,11 +207,17 @@ async fn follow_once(
     if !continues {
         *place = None;
     }
+    // Asked before the feed is opened: a replica that is behind its leader would begin with what was so before, and whoever waits for
+    // what was stored a moment ago would take it for missing.
+    let wanted = if continues || core.replicas < 2 { 0 } else { newest(core, filter).await? };
     let mut feed = Feed::open(core, &[filter], if continues { Start::At(last + 1) } else { Start::State }, false).await?;
     let mut full = if continues { None } else { Some((HashMap::new(), 0)) };
     let (mut pending, mut catching_up, mut looked) = (feed.pending, true, clock.instant());
     loop {
         if pending == 0 {
+            if full.as_ref().is_some_and(|(_, up_to)| *up_to < wanted) {
+                return Ok("the replica is behind");
+            }
             if let Some((live, up_to)) = full.take() {
                 locked(state).restart(live, up_to);
                 *place = Some(Place { created: created.clone(), heard: clock.instant() });
@@ -264,6 +272,13 @@ async fn follow_once(
             None => locked(state).apply(key, found),
         }
     }
+}
+
+/// The newest revision of what a filter matches, as the leader knows it; zero when there is nothing.
+async fn newest(core: &Core, filter: &str) -> Result<u64, StoreError> {
+    let (which, mut patience) = (json!({ "last_by_subj": filter }), core.feed.patience());
+    let found = get(&core.feed, &core.names.stream(), filter, &which, &mut patience).await?;
+    Ok(found.map_or(0, |found| found.sequence))
 }
 
 /// The sequences of the first and of the last message of a stream.

@@ -61,6 +61,17 @@ pub enum Event {
         /// When, in microseconds.
         at: u64,
     },
+    /// The store has it that an attempt took too long. Its body may not have started: its process may have stood still since it was counted.
+    TimedOut {
+        /// Of which run.
+        run: Box<str>,
+        /// Which node.
+        node: Box<str>,
+        /// Which attempt.
+        attempt: u32,
+        /// When, in microseconds.
+        at: u64,
+    },
     /// The store has it that a node is completed. Events of one run are in the order of the writes, where they have the same time.
     Committed {
         /// Of which run.
@@ -114,6 +125,7 @@ impl Event {
         | Self::Claimed { at, .. }
         | Self::Started { at, .. }
         | Self::Ended { at, .. }
+        | Self::TimedOut { at, .. }
         | Self::Committed { at, .. }
         | Self::Finished { at, .. }
         | Self::Observed { at, .. }
@@ -128,6 +140,7 @@ impl Event {
             | Self::Claimed { run, .. }
             | Self::Started { run, .. }
             | Self::Ended { run, .. }
+            | Self::TimedOut { run, .. }
             | Self::Committed { run, .. }
             | Self::Finished { run, .. }
             | Self::Observed { run, .. }
@@ -138,7 +151,10 @@ impl Event {
 
     fn node(&self) -> Option<&str> {
         match self {
-            Self::Started { node, .. } | Self::Ended { node, .. } | Self::Committed { node, .. } => Some(node),
+            Self::Started { node, .. }
+            | Self::Ended { node, .. }
+            | Self::TimedOut { node, .. }
+            | Self::Committed { node, .. } => Some(node),
             _ => None,
         }
     }
@@ -155,6 +171,7 @@ impl Event {
                 (&**worker, format!("{node}: attempt {attempt} returns"))
             }
             Self::Ended { node, attempt, worker, .. } => (&**worker, format!("{node}: attempt {attempt} fails")),
+            Self::TimedOut { node, attempt, .. } => ("", format!("{node}: attempt {attempt} took too long")),
             Self::Committed { node, attempt, epoch, .. } => {
                 ("", format!("{node}: completed by attempt {attempt}, epoch {epoch}"))
             }
@@ -172,7 +189,7 @@ impl Event {
 /// - An attempt starts once (rule `runs.repeated`).
 /// - The attempts of a node are numbered from 1 without a gap, and epochs do not fall along them (`runs.attempts`). An owner that
 ///   ended between counting an attempt and starting it leaves a gap, so there may be one where the epoch grew; where epochs are not known,
-///   where a worker crashed or a run was claimed before.
+///   where a worker crashed or a run was claimed before. So does an owner that stood still for so long that the attempt timed out.
 /// - No attempt starts once a node is completed by an earlier one or by itself (`runs.again`). An attempt that is *older* than the one that
 ///   completed the node may start late: its process was paused, and is promised to change nothing any more.
 /// - A node is completed once, by an attempt that had started and had not failed (`runs.completed`). That is judged only of nodes of which
@@ -258,8 +275,9 @@ impl Run<'_> {
                     format!("attempt {attempt} is of epoch {epoch}, and an earlier one is of epoch {earlier}: an attempt");
                 return wrong("runs.attempts", what);
             }
-            if attempt != before.0 + 1 && !self.may_skip(before.1, epoch, at) {
-                let (first, last) = (before.0 + 1, attempt - 1);
+            let skipped = before.0 + 1..attempt;
+            if !skipped.clone().all(|missing| self.timed_out(node, missing)) && !self.may_skip(before.1, epoch, at) {
+                let (first, last) = (skipped.start, attempt - 1);
                 let missing = if first == last { format!("attempt {first}") } else { format!("attempts {first} to {last}") };
                 return wrong("runs.attempts", format!("nothing accounts for what became of {missing}: the attempts"));
             }
@@ -279,6 +297,11 @@ impl Run<'_> {
                 self.crashes.iter().any(|(_, crash)| crash.at() <= at) || self.events.iter().filter(claimed).count() > 1
             }
         }
+    }
+
+    fn timed_out(&self, of: &str, which: u32) -> bool {
+        let it = |(_, event): &(usize, &Event)| matches!(event, Event::TimedOut { node, attempt, .. } if &**node == of && *attempt == which);
+        self.events.iter().any(it)
     }
 
     fn first_epoch(&self) -> Option<u64> {

@@ -36,6 +36,6 @@ fn what_does_not_matter_is_left_out() {
     });
     assert_eq!(kept, [3, 997]);
     assert!(asked < 100, "{asked}");
-    assert_eq!(fewest(vec![7], |_| true), []);
+    assert!(fewest(vec![7], |_| true).is_empty());
     assert_eq!(fewest((0..5).collect(), |some| some.len() == 5), [0, 1, 2, 3, 4]);
 }

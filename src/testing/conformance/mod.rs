@@ -8,6 +8,7 @@
 pub mod bucket;
 pub mod commit;
 mod differential;
+mod faults;
 pub mod queue;
 pub mod store;
 pub mod streams;
@@ -15,6 +16,7 @@ pub mod tally;
 pub mod watch;
 
 pub use differential::differential;
+pub use faults::{in_trouble, under_faults};
 pub use streams::fresh_space_over_streams;
 
 use crate::{

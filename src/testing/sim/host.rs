@@ -146,6 +146,8 @@ pub(super) struct Process {
     /// Polls since it was started, and the one after which it is killed.
     pub(super) polls: u64,
     pub(super) crash_at: Option<u64>,
+    /// Whether it only asks something, and is gone then: trouble leaves it alone.
+    pub(super) asks: bool,
 }
 
 struct Up {
@@ -167,7 +169,7 @@ pub(super) enum Fate {
 impl Process {
     pub(super) fn new(link: Arc<Link>, clock: Arc<HostClock>, program: Program, dice: Dice) -> Self {
         let disk = Disk::new();
-        Self { link, clock, disk, program, dice, up: None, boots: 0, paused: false, polls: 0, crash_at: None }
+        Self { link, clock, disk, program, dice, up: None, boots: 0, paused: false, polls: 0, crash_at: None, asks: false }
     }
 
     pub(super) fn is_up(&self) -> bool {

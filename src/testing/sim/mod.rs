@@ -170,6 +170,7 @@ impl Simulation {
         let name = format!("asker-{}", self.dice.number());
         self.host(&name, run);
         let asker = self.hosts.len() - 1;
+        self.hosts[asker].asks = true;
         let limit = self.elapsed() + ANSWER;
         while self.hosts[asker].is_up() {
             assert!(self.elapsed() < limit && self.step(), "no answer came\n{self}");
@@ -375,7 +376,8 @@ impl Simulation {
         let Some(Trouble { what, every, lasting, hosts }) = self.troubles.get(number).cloned() else { return };
         let named = |host: &Process| hosts.iter().any(|name| **name == *host.link.host);
         let struck: Vec<_> = (0..self.hosts.len())
-            .filter(|&n| self.hosts[n].is_up() && if hosts.is_empty() { n > 0 } else { named(&self.hosts[n]) })
+            .filter(|&n| self.hosts[n].is_up() && !self.hosts[n].asks)
+            .filter(|&n| if hosts.is_empty() { n > 0 } else { named(&self.hosts[n]) })
             .collect();
         if !struck.is_empty() {
             let place = struck[usize::try_from(self.dice.roll(struck.len() as u64)).unwrap_or(0)];

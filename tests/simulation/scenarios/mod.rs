@@ -1,6 +1,8 @@
 //! The scenarios, one a file: what is set up, what goes wrong, and what has to hold all the same.
 
 mod counter;
+mod leaving;
+mod runs;
 
 use anabranch::testing::sim::Simulation;
 
@@ -11,4 +13,4 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(&mut Simulation),
 }
 
-pub(crate) const SCENARIOS: &[Scenario] = &[counter::SCENARIO];
+pub(crate) const SCENARIOS: &[Scenario] = &[counter::SCENARIO, runs::SCENARIO, runs::ALONE];

@@ -79,6 +79,13 @@ pub(super) async fn open(
     Ok(Stream::new(Arc::new(Shared(Arc::new(queue))), differences, capabilities))
 }
 
+/// Lists how a stream and its consumer differ from what a queue expects; an error is what would be refused however it is opened.
+#[cfg(feature = "cli")]
+pub(super) fn differences(stream: &str, found: &Value, consumer: Option<&Value>) -> Result<Vec<Difference>, StoreError> {
+    let (shape, consumer) = (config::stream_shape(found), consumer.map(config::consumer_shape));
+    agree(stream, Some(&shape), consumer.as_ref(), &StreamOptions::as_it_is())
+}
+
 /// Finds the stream, and creates it when it is missing and may be created.
 async fn find_stream(
     link: &Link,

@@ -6,6 +6,7 @@ use futures_util::{
     future::{BoxFuture, Either, select},
     stream::{self, BoxStream, StreamExt as _},
 };
+use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 /// What a reader has.
@@ -49,7 +50,8 @@ impl Reader {
     async fn next(&mut self) -> Change {
         let Some(change) = self.feed.next().await else {
             loop {
-                let pause = self.line.link.travel() * 10;
+                // A link without delay must not keep time from passing while the server is away.
+                let pause = self.line.link.travel() * 10 + Duration::from_millis(1);
                 self.line.link.net.wheel.sleep(pause).await;
                 if let Ok(feed) = subscribe(&self.line, &self.door, &self.scope).await {
                     self.feed = feed;
