@@ -14,7 +14,7 @@ const EXAMPLES: [(&str, &[&str]); 6] = [
         "exclusive_job",
         &["two workers held the lock", "the report is made", "a late write came through", "ann gave back", "the result is "],
     ),
-    ("leader", &["two lead at the same time", "the terms do not grow", "cleo overtakes bob"]),
+    ("leader", &["two lead at the same time", "the terms do not grow"]),
     ("rate_limited_calls", &[]),
     ("metrics_collection", &["and not "]),
     ("jobs", &[]),

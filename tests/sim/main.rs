@@ -23,7 +23,7 @@ fn one_seed_is_one_execution() {
             sim.trouble(Trouble::pause(10 * SECOND).lasting(4 * SECOND).of(WORKERS));
             sim.trouble(Trouble::cut(20 * SECOND).lasting(2 * SECOND).of(WORKERS));
             sim.trouble(Trouble::power_loss(30 * SECOND).of(["server"]));
-            shop.order(&mut sim, 5);
+            Shop::order(&mut sim, 5);
             sim.run_for(60 * SECOND);
             (sim.fingerprint(), sim.events(), shop.done(), sim.to_string())
         };
@@ -40,8 +40,8 @@ fn seeds_differ() {
     let fingerprints: BTreeMap<_, _> = (0..10)
         .map(|seed| {
             let mut sim = Simulation::new(seed);
-            let shop = Shop::open(&mut sim);
-            shop.order(&mut sim, 1);
+            Shop::open(&mut sim);
+            Shop::order(&mut sim, 1);
             sim.run_for(SECOND);
             (sim.fingerprint(), seed)
         })
@@ -58,7 +58,7 @@ fn a_run_survives_a_crash_at_every_await_point() {
         if let Some(poll) = crash {
             sim.crash_at_poll("one", poll);
         }
-        shop.order(&mut sim, 1);
+        Shop::order(&mut sim, 1);
         let died = sim.run_until(20 * SECOND, |sim| !sim.is_up("one"));
         let polls = sim.polls("one");
         sim.start("two");

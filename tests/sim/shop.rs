@@ -83,7 +83,7 @@ impl Shop {
     }
 
     /// Orders 0 to below `orders`.
-    pub(crate) fn order(&self, sim: &mut Simulation, orders: u64) {
+    pub(crate) fn order(sim: &mut Simulation, orders: u64) {
         sim.ask(move |host| async move {
             let queue = loop {
                 let Ok(space) = host.engine().space("shop").await else { continue };

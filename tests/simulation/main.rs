@@ -6,14 +6,19 @@
 //! ./scripts/simulate --scenario runs --seed 17          # one seed, with its story
 //! ```
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports")]
+
 mod command;
 mod scenarios;
 
-use anabranch::testing::sim::{Explored, explore};
+use anabranch::{
+    testing::sim::{Explored, explore},
+    time::Clock,
+};
 use clap::Parser as _;
 use command::Command;
 use scenarios::{SCENARIOS, Scenario};
-use std::{process::ExitCode, time::Instant};
+use std::process::ExitCode;
 
 /// How many seeds of each scenario are run again, to see that a seed is one execution.
 const TWICE: u64 = 10;
@@ -31,7 +36,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     if command.list {
-        chosen.iter().for_each(|scenario| println!("{:<16} {}", scenario.name, scenario.about));
+        for scenario in &chosen {
+            println!("{:<16} {}", scenario.name, scenario.about);
+        }
         return ExitCode::SUCCESS;
     }
     let held = match command.seed {
@@ -44,11 +51,12 @@ fn main() -> ExitCode {
 /// Runs a scenario with its share of the seeds, and the first of them twice.
 fn try_many(scenario: &Scenario, command: &Command, scenarios: usize) -> bool {
     let share = command.seeds.div_ceil(u64::try_from(scenarios).unwrap_or(1));
-    let begun = Instant::now();
+    let clock = Clock::system();
+    let begun = clock.instant();
     let explore = |count: u64| explore(command.from..command.from + count, command.threads(), command.failures, scenario.run);
     let found = explore(share);
     let Explored { seeds, time, events, failures, .. } = &found;
-    let (hours, failed, took) = (time.as_secs() / 3600, failures.len(), begun.elapsed());
+    let (hours, failed, took) = (time.as_secs() / 3600, failures.len(), clock.instant().duration_since(begun));
     let name = scenario.name;
     println!("{name:<16} {seeds:>6} seeds  {hours:>6} h of virtual time  {events:>11} events  {failed} failed  {took:.1?}");
     for failure in failures {

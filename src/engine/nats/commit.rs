@@ -8,6 +8,7 @@ use super::{
     core::Core,
     errors::{Fault, Lapse, refused},
     link::Patience,
+    names::EXPECTED_NAME,
     parts::{Anchor, Part, Plan, Single},
     publish::publish,
     verdict::{Attempt, Verdict},
@@ -30,6 +31,17 @@ pub(super) struct Sending {
     patience: Patience,
     /// Whether an attempt of it may have been applied.
     lost: bool,
+    /// How often it was refused by somebody who may not lead any more.
+    doubts: u32,
+}
+
+/// How often a commit is sent again that was refused by somebody who may not lead any more.
+const DOUBTS: u32 = 3;
+
+/// The newest sequence that a batch expects of any key.
+fn newest_expected(parts: &[Part]) -> u64 {
+    let expected = |part: &Part| part.headers.get(EXPECTED_NAME.as_ref() as &str)?.as_str().parse::<u64>().ok();
+    parts.iter().filter_map(expected).max().unwrap_or(0)
 }
 
 /// What a fault means for a commit.
@@ -74,7 +86,7 @@ impl Core {
     async fn leave(self: &Arc<Self>, plan: Plan) -> Result<Committed, StoreError> {
         let (parts, anchor) = plan.parts(self)?;
         let (floor, patience) = (self.rings.seen(), self.link.patience());
-        self.join(Sending { plan, parts, anchor, floor, patience, lost: false }).await
+        self.join(Sending { plan, parts, anchor, floor, patience, lost: false, doubts: 0 }).await
     }
 
     /// Refuses what this server cannot do, before anything is sent.
@@ -120,14 +132,21 @@ impl Core {
     }
 
     async fn judge_fault(&self, sending: &mut Sending, fault: Arc<Fault>) -> Result<After, StoreError> {
-        let was_lost = sending.lost;
+        let mut was_lost = sending.lost;
         match &*fault {
             Fault::Api(error) if error.is_conflict() || error.is_repeated_id() => {
+                let is_open =
+                    error.is_conflict() && self.leaves_open(error, &sending.anchor.subject, newest_expected(&sending.parts));
+                sending.lost |= is_open;
+                was_lost |= is_open;
                 // Perhaps on account of this very commit.
                 if was_lost && let Some(last) = self.resolve(sending).await? {
                     return Ok(After::Applied(last));
                 }
-                if error.is_conflict() {
+                if is_open && sending.doubts < DOUBTS {
+                    // The leader may be about to store it; when it is sent again, that will show.
+                    sending.doubts += 1;
+                } else if error.is_conflict() {
                     self.look_for_tombstones(sending).await?;
                 } else {
                     self.drop_repeated(sending).await?;
@@ -136,7 +155,9 @@ impl Core {
                     }
                 }
             }
-            Fault::Api(error) if error.is_passing() => {}
+            Fault::Api(error) if error.is_passing() => {
+                sending.lost |= self.leaves_open(error, &sending.anchor.subject, newest_expected(&sending.parts));
+            }
             Fault::Api(_) | Fault::Lapse(Lapse::Refused(_)) if was_lost => return Err(StoreError::Unknown(fault.into())),
             Fault::Api(error) => return Err(refused(error.clone())),
             Fault::Lapse(Lapse::Refused(_)) => return Err(Rejection::Refused(fault.into()).into()),

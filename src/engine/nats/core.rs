@@ -1,6 +1,7 @@
 //! What the parts of one space's store share: the connections, the names, and what was seen of the stream.
 
 use super::{
+    errors::ApiError,
     found::Found,
     group::Groups,
     ids::Rings,
@@ -40,6 +41,13 @@ impl Core {
     /// Remembers what was read.
     pub(super) fn saw(&self, found: &Found) {
         self.rings.remember(&found.subject, found.sequence, found.ring());
+    }
+
+    /// Tells whether an error that a server answered leaves open what became of a write of `subject` whose newest expectation was
+    /// `expected`. Who expects what was never seen here, or can be gone without a trace, is refused by everybody.
+    pub(super) fn leaves_open(&self, error: &ApiError, subject: &str, expected: u64) -> bool {
+        let was_there = self.keeping.silent_age.is_none() && self.rings.newest(subject) >= expected;
+        self.replicas > 1 && !error.proves_refusal(expected) && (was_there || !error.is_conflict())
     }
 
     /// Tells whether something that was written can be gone without a trace before an operation gives up on it.

@@ -33,6 +33,17 @@ impl ApiError {
         self.is(&[ErrorCode::STREAM_WRONG_LAST_SEQUENCE, ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT])
     }
 
+    /// Tells whether a conflict proves that a write that expected `expected` was not stored, and will not be: whoever answered has
+    /// something newer.
+    ///
+    /// On a replicated stream a publish reaches the leader and, for a moment, also a server that does not know yet that it leads no
+    /// more, such as one that stood still. That one refuses by what it knew before, and its refusal comes first, since the leader waits
+    /// for a majority. It gives itself away by a sequence that is not above what was expected, or names none.
+    pub(super) fn proves_refusal(&self, expected: u64) -> bool {
+        let named = self.description.rsplit_once(": ").and_then(|(_, sequence)| sequence.trim().parse::<u64>().ok());
+        self.is_conflict() && named.is_some_and(|sequence| sequence > expected)
+    }
+
     /// There is no such message.
     pub(super) fn is_absent(&self) -> bool {
         self.is(&[ErrorCode::NO_MESSAGE_FOUND])
@@ -144,4 +155,25 @@ pub(super) fn refused(error: ApiError) -> StoreError {
 /// What is stored cannot be read; it is left as it is.
 pub(super) fn corrupt(at: &str, source: impl Into<BoxError>) -> StoreError {
     Rejection::Corrupt { at: at.to_owned(), source: source.into() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conflict(code: u64, description: &str) -> ApiError {
+        ApiError { code: 400, err_code: code, description: description.to_owned() }
+    }
+
+    #[test]
+    fn a_refusal_by_somebody_who_is_behind_proves_nothing() {
+        let named = |sequence| conflict(ErrorCode::STREAM_WRONG_LAST_SEQUENCE.0, &format!("wrong last sequence: {sequence}"));
+        assert!(named(8).proves_refusal(7), "another write was first");
+        assert!(!named(6).proves_refusal(7), "it does not even have what was expected");
+        assert!(!named(0).proves_refusal(7), "it has nothing at all");
+        assert!(!named(7).proves_refusal(7), "what was expected is there, and it is refused all the same");
+        let constant = conflict(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT.0, "wrong last sequence");
+        assert!(!constant.proves_refusal(7), "another write is under way, as far as it knows");
+        assert!(!conflict(10_008, "no quorum: 9").proves_refusal(7), "no conflict");
+    }
 }

@@ -40,6 +40,9 @@ impl Core {
                     return Ok(Revision::new(ack.sequence));
                 }
                 Err(Fault::Api(error)) if error.is_conflict() => {
+                    // One that expects nothing is looked for in any case.
+                    attempt.lost |=
+                        expect != Expect::Absent && self.leaves_open(&error, &subject, attempt.expected.unwrap_or(0));
                     if !attempt.lost && expect != Expect::Absent {
                         return Err(StoreError::Conflict);
                     }
@@ -48,7 +51,10 @@ impl Core {
                         return done;
                     }
                 }
-                Err(Fault::Api(error)) if error.is_passing() => cause = error.into(),
+                Err(Fault::Api(error)) if error.is_passing() => {
+                    attempt.lost |= self.leaves_open(&error, &subject, attempt.expected.unwrap_or(0));
+                    cause = error.into();
+                }
                 Err(Fault::Api(error)) => {
                     return Err(if attempt.lost { StoreError::Unknown(error.into()) } else { refused(error) });
                 }

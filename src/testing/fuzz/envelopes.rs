@@ -125,6 +125,7 @@ fn held(bytes: &[u8]) {
     let Some(permits) = read(bytes, decode, Permits::encode) else { return };
     let most = u64::from(permits.capacity());
     let ask = |id: &str, units| Ask {
+        beat: 0,
         id: id.to_owned(),
         units,
         lease: Lease::new(Duration::from_secs(10)).expect("it is in its range"),

@@ -75,8 +75,8 @@ async fn work(host: Host, history: Told) -> Result<(), BoxError> {
                     1 => {
                         let id = format!("{client}.{n}");
                         let call = history.invoke(&client, CounterOp::AddOnce(id.as_str().into(), 10), at);
-                        let counted = counter.add_once(&id, 10).await.map(|counted| counted.value);
-                        record(&host, &history, call, counted);
+                        let sum = counter.add_once(&id, 10).await.map(|counted| counted.value);
+                        record(&host, &history, call, sum);
                     }
                     _ => {
                         let call = history.invoke(&client, CounterOp::Add(1), at);
