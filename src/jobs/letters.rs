@@ -16,7 +16,7 @@ use crate::{
     jobs::ledger::label,
     time::Timestamp,
 };
-use std::{fmt::Write as _, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt::Write as _, num::NonZeroUsize, sync::Arc, time::Duration};
 
 /// How long nothing has to come until a queue of letters counts as looked through.
 const QUIET: Duration = Duration::from_millis(500);
@@ -91,14 +91,7 @@ impl DeadLetters {
     ///
     /// Letters that a dropped call had taken come back after their queue's `ack_wait`.
     pub async fn list(&self, most: usize) -> Result<Vec<Letter>, JobsError> {
-        let mut listed = Vec::new();
-        let look = async |letter: &Letter| {
-            listed.push(letter.clone());
-            Ok(if listed.len() >= most { Act::KeepAndStop } else { Act::Keep })
-        };
-        if most > 0 {
-            self.look(look).await?;
-        }
+        let mut listed = if most > 0 { self.look(Wish::List(most)).await? } else { Vec::new() };
         listed.sort_by_key(|letter| (letter.at, letter.sequence));
         Ok(listed)
     }
@@ -114,10 +107,10 @@ impl DeadLetters {
     ///
     /// A call that is dropped may have put it back; another call does not do so twice.
     pub async fn redrive(&self, id: &str) -> Result<bool, JobsError> {
-        self.settle_one(id, async |letter| self.put_back(letter).await).await
+        Ok(!self.look(Wish::PutBack(Some(id))).await?.is_empty())
     }
 
-    /// Puts all jobs back, and returns how many.
+    /// Puts all jobs back, each once, and returns how many. One that is given up anew meanwhile has its letter again.
     ///
     /// # Errors
     ///
@@ -127,14 +120,7 @@ impl DeadLetters {
     ///
     /// As [`redrive`](Self::redrive).
     pub async fn redrive_all(&self) -> Result<usize, JobsError> {
-        let mut count = 0;
-        let act = async |letter: &Letter| {
-            self.put_back(letter).await?;
-            count += 1;
-            Ok(Act::Settle)
-        };
-        self.look(act).await?;
-        Ok(count)
+        Ok(self.look(Wish::PutBack(None)).await?.len())
     }
 
     /// Removes the letter of one job for good; `false` when there is none.
@@ -147,42 +133,31 @@ impl DeadLetters {
     ///
     /// A call that is dropped may have removed it.
     pub async fn purge(&self, id: &str) -> Result<bool, JobsError> {
-        self.settle_one(id, async |_| Ok(())).await
+        Ok(!self.look(Wish::Purge(id)).await?.is_empty())
     }
 
-    async fn settle_one(&self, id: &str, act: impl AsyncFn(&Letter) -> Result<(), JobsError>) -> Result<bool, JobsError> {
-        let mut found = false;
-        let look = async |letter: &Letter| {
-            if letter.id != id {
-                return Ok(Act::Keep);
-            }
-            act(letter).await?;
-            found = true;
-            Ok(Act::SettleAndStop)
-        };
-        self.look(look).await?;
-        Ok(found)
-    }
-
-    /// Looks through the queue: at each letter once.
-    async fn look(&self, mut act: impl AsyncFnMut(&Letter) -> Result<Act, JobsError>) -> Result<(), JobsError> {
+    /// Looks through the queue, at each letter once, and returns those that were wished for.
+    async fn look(&self, wish: Wish<'_>) -> Result<Vec<Letter>, JobsError> {
         let mut pull = self.dead.pull().await?;
-        let mut kept = Vec::new();
-        let outcome = self.look_with(&mut pull, &mut kept, &mut act).await;
+        let (mut kept, mut found) = (Vec::new(), Vec::new());
+        let outcome = self.look_with(&mut pull, &mut kept, &mut found, wish).await;
         pull.close().await;
         for delivery in kept {
             // One that is not handed back comes again by itself.
             let _ = delivery.retry(Duration::ZERO).await;
         }
-        outcome
+        outcome.map(|()| found)
     }
 
     async fn look_with(
         &self,
         pull: &mut Box<dyn Pull>,
         kept: &mut Vec<Delivery>,
-        act: &mut impl AsyncFnMut(&Letter) -> Result<Act, JobsError>,
+        found: &mut Vec<Letter>,
+        wish: Wish<'_>,
     ) -> Result<(), JobsError> {
+        // Jobs that this call has put back, by their generation since: one that fails again at once is not put back for ever.
+        let mut anew = HashSet::new();
         // All are kept until the end, so none comes twice, unless it takes longer than their queue waits.
         while let Some(taken) = self.space.clock().timeout(QUIET, pull.next(AT_ONCE)).await {
             let mut taken = taken?.into_iter();
@@ -191,15 +166,30 @@ impl DeadLetters {
                     kept.push(delivery);
                     continue;
                 };
-                let acted = if letter.queue == self.source.name().as_str() { act(&letter).await } else { Ok(Act::Keep) };
-                let stop = !matches!(acted, Ok(Act::Keep | Act::Settle));
-                match &acted {
-                    Ok(Act::Settle | Act::SettleAndStop) => delivery.ack().await?,
-                    Ok(Act::Keep | Act::KeepAndStop) | Err(_) => kept.push(delivery),
+                let again = anew.contains(&(letter.id.clone(), letter.generation));
+                if letter.queue != self.source.name().as_str() || !wish.is_about(&letter) || again {
+                    kept.push(delivery);
+                    continue;
                 }
-                if stop {
+                if let Wish::PutBack(_) = wish {
+                    match self.put_back(&letter).await {
+                        Ok(true) => drop(anew.insert((letter.id.clone(), letter.generation + 1))),
+                        Ok(false) => {}
+                        Err(error) => {
+                            kept.push(delivery);
+                            kept.extend(taken);
+                            return Err(error);
+                        }
+                    }
+                }
+                match wish {
+                    Wish::List(_) => kept.push(delivery),
+                    Wish::PutBack(_) | Wish::Purge(_) => delivery.ack().await?,
+                }
+                found.push(letter);
+                if wish.is_granted(found.len()) {
                     kept.extend(taken);
-                    return acted.map(drop);
+                    return Ok(());
                 }
             }
         }
@@ -208,13 +198,13 @@ impl DeadLetters {
 
     /// Puts a job back: its record starts anew under the next generation, in the same commit as its message where the engine has
     /// commits. A crash before the letter is acknowledged leaves a letter of an earlier generation, which is not put back again.
-    async fn put_back(&self, letter: &Letter) -> Result<(), JobsError> {
+    async fn put_back(&self, letter: &Letter) -> Result<bool, JobsError> {
         let queue = self.source.name();
         let cell = records(&self.space, queue)?.cell(&label(&letter.id))?;
         loop {
             let stored = cell.read().await?;
             if stored.as_ref().is_some_and(|stored| stored.value.generation > letter.generation) {
-                return Ok(());
+                return Ok(false);
             }
             let next = letter.generation.saturating_add(1);
             let message = source(letter, next);
@@ -235,7 +225,7 @@ impl DeadLetters {
                 }
             };
             match done {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
                 Err(StoreError::Conflict | StoreError::Unknown(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -243,12 +233,33 @@ impl DeadLetters {
     }
 }
 
-/// What happens to a letter that was looked at.
-enum Act {
-    Keep,
-    KeepAndStop,
-    Settle,
-    SettleAndStop,
+/// What is to be done with letters. A value and no closure: futures that hold an asynchronous closure cannot be spawned.
+#[derive(Debug, Clone, Copy)]
+enum Wish<'a> {
+    /// At most so many are listed.
+    List(usize),
+    /// The one of a job is put back, or all are.
+    PutBack(Option<&'a str>),
+    /// The one of a job is removed.
+    Purge(&'a str),
+}
+
+impl Wish<'_> {
+    fn is_about(self, letter: &Letter) -> bool {
+        match self {
+            Self::List(_) | Self::PutBack(None) => true,
+            Self::PutBack(Some(id)) | Self::Purge(id) => letter.id == id,
+        }
+    }
+
+    /// Tells whether there is nothing left to look for.
+    fn is_granted(self, found: usize) -> bool {
+        match self {
+            Self::List(most) => found >= most,
+            Self::PutBack(all) => all.is_some(),
+            Self::Purge(_) => true,
+        }
+    }
 }
 
 /// The message of a job that is put back.

@@ -4,7 +4,7 @@ use crate::kit::{ACK_WAIT, Journal, NUMBER, SECOND, jobs, left_in, space, until,
 use anabranch::{
     RetryPolicy,
     engine::{Message, Store},
-    jobs::{Job, JobError, JobResult, JobsError, Letter, State, TopicOptions, What},
+    jobs::{DeadLetters, Job, JobError, JobResult, JobsError, Letter, State, TopicOptions, What},
     testing::faulty::{Fault, FaultyStore, Op},
 };
 use std::sync::{
@@ -139,4 +139,36 @@ async fn a_job_too_large_to_be_kept_with_its_letter_is_given_up_without_its_cont
     let letters = jobs.dead_letters().await.unwrap().list(1).await.unwrap();
     assert!(letters[0].payload.is_empty() && letters[0].reason.contains("too large"), "{}", letters[0].reason);
     worker.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn to_put_all_back_ends_though_what_is_put_back_fails_again_at_once() {
+    let (space, journal) = (space().await, Journal::default());
+    let mut builder = worker(&space).topic_with(NUMBER, once(), failing(&Arc::default(), &journal));
+    let mut events = builder.events();
+    let worker = builder.spawn().await.unwrap();
+    let jobs = jobs(&space).await;
+    for n in 0..3 {
+        jobs.submit_as(format!("job-{n}"), &NUMBER, &n).await.unwrap();
+        until(&mut events, |what| matches!(what, What::DeadLettered { .. })).await;
+    }
+    let letters = jobs.dead_letters().await.unwrap();
+    let put_back = space.clock().timeout(60 * SECOND, letters.redrive_all()).await;
+    assert_eq!(put_back.expect("it has ended").unwrap(), 3);
+    journal.until(6).await;
+    for _ in 0..3 {
+        until(&mut events, |what| matches!(what, What::DeadLettered { .. })).await;
+    }
+    worker.drain().await;
+    let generations: Vec<_> = letters.list(10).await.unwrap().iter().map(|letter| letter.generation).collect();
+    assert_eq!((generations, journal.all().len()), (vec![1, 1, 1], 6), "each was put back once");
+}
+
+#[test]
+fn what_is_done_with_letters_can_be_done_in_a_task_of_its_own() {
+    fn spawnable<F: Future<Output = ()> + Send>(_: impl FnOnce(DeadLetters) -> F) {}
+    spawnable(async |letters| drop(letters.list(1).await));
+    spawnable(async |letters| drop(letters.redrive("job").await));
+    spawnable(async |letters| drop(letters.redrive_all().await));
+    spawnable(async |letters| drop(letters.purge("job").await));
 }

@@ -9,7 +9,11 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports")]
 
 mod command;
+mod holds;
+mod labour;
+mod meeting;
 mod scenarios;
+mod stage;
 
 use anabranch::{
     testing::sim::{Explored, explore},

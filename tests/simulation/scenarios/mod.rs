@@ -1,8 +1,16 @@
 //! The scenarios, one a file: what is set up, what goes wrong, and what has to hold all the same.
 
 mod counter;
+mod election;
+mod jobs;
 mod leaving;
+mod limiter;
+mod lock;
+mod register;
 mod runs;
+mod rw_lock;
+mod semaphore;
+mod wait_group;
 
 use anabranch::testing::sim::Simulation;
 
@@ -13,4 +21,16 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(&mut Simulation),
 }
 
-pub(crate) const SCENARIOS: &[Scenario] = &[counter::SCENARIO, runs::SCENARIO, runs::ALONE];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    counter::SCENARIO,
+    election::SCENARIO,
+    jobs::SCENARIO,
+    limiter::SCENARIO,
+    lock::SCENARIO,
+    register::SCENARIO,
+    runs::SCENARIO,
+    runs::ALONE,
+    rw_lock::SCENARIO,
+    semaphore::SCENARIO,
+    wait_group::SCENARIO,
+];
