@@ -3,6 +3,7 @@
 mod counter;
 mod leaving;
 mod runs;
+mod schedules;
 
 use anabranch::testing::sim::Simulation;
 
@@ -13,4 +14,4 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(&mut Simulation),
 }
 
-pub(crate) const SCENARIOS: &[Scenario] = &[counter::SCENARIO, runs::SCENARIO, runs::ALONE];
+pub(crate) const SCENARIOS: &[Scenario] = &[counter::SCENARIO, runs::SCENARIO, runs::ALONE, schedules::SCENARIO];
