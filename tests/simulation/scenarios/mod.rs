@@ -9,6 +9,7 @@ mod lock;
 mod register;
 mod runs;
 mod rw_lock;
+mod schedules;
 mod semaphore;
 mod wait_group;
 
@@ -31,6 +32,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     runs::SCENARIO,
     runs::ALONE,
     rw_lock::SCENARIO,
+    schedules::SCENARIO,
     semaphore::SCENARIO,
     wait_group::SCENARIO,
 ];
