@@ -124,9 +124,13 @@ fn foreign_places(path: &str, text: &str) -> Vec<String> {
     found
 }
 
+/// Where tests may sleep by a clock: in a simulation nobody waits for one, and chaos is a program whose faults last (it is there
+/// since cargo gives the dependencies of tests to nobody else).
+const CLOCKED: &[&str] = &["tests/chaos/", "tests/sim/", "tests/simulation/", "tests/rehearsal/"];
+
 fn sleeps(path: &str, tokens: &[Token]) -> Vec<String> {
-    // Chaos is a program whose faults last; it is there since cargo gives the dependencies of tests to nobody else.
-    let in_tests = path.starts_with("tests/") && !path.starts_with("tests/chaos/");
+    let in_tests = path.starts_with("tests/");
+    let by_a_clock = CLOCKED.iter().any(|folder| path.starts_with(folder));
     let in_src = path.starts_with("src/") && path != "src/time.rs";
     let mut found = Vec::new();
     for i in 0..tokens.len() {
@@ -134,7 +138,7 @@ fn sleeps(path: &str, tokens: &[Token]) -> Vec<String> {
         let call = matches!(at(tokens, i), "sleep" | "sleep_until") && at(tokens, i + 1) == "(" && before != "fn";
         let method = before == ".";
         let place = format!("{path}:{}", tokens[i].line);
-        if call && in_tests {
+        if call && in_tests && !(by_a_clock && method) {
             found.push(format!(
                 "{place}: tests do not sleep: await what the test is about (a watch, a channel), or advance a paused clock"
             ));
@@ -426,6 +430,8 @@ mod tests {
         refused("tests/ui/a.rs", "clock.sleep(d).await;", "tests do not sleep");
         refused("tests/chaos.rs", "clock.sleep(d).await;", "tests do not sleep");
         fine("tests/chaos/nemesis.rs", "clock.sleep(fault.lasts).await;");
+        fine("tests/sim/hosts.rs", "host.clock().sleep(d).await;");
+        refused("tests/sim/hosts.rs", "tokio::time::sleep(d).await;", "tests do not sleep");
         refused("src/jobs/mod.rs", "thread::sleep(d);", "past virtual time");
         refused("src/jobs/mod.rs", "sleep_until(d).await;", "Clock::sleep_until");
         fine("src/jobs/mod.rs", "clock.sleep(d).await; fn sleep(d: D) {} // sleep(1)");

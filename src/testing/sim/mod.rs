@@ -8,7 +8,7 @@
 //! What could stand in the way of determinism, and how it is contained: tokio's runtime has one thread a host, no timer and no I/O; its
 //! `select!` is biased everywhere in this library and in ractor; ractor's actors are tasks of the host's runtime, so they go with it; redb runs
 //! in the server's tasks, without a thread, on a disk that the simulation holds; ids, nonces and jitter come from the seed through
-//! [`take_chances_from`](crate::time::take_chances_from). What is left is the order of hash maps, which this library decides nothing by. That all
+//! [`take_chances_from`]. What is left is the order of hash maps, which this library decides nothing by. That all
 //! of this is so is checked: two executions of a seed have one [fingerprint](Simulation::fingerprint), in which every poll of
 //! every host is.
 //!
