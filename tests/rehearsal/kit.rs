@@ -98,6 +98,21 @@ fn a_day_until_the_next_attempt_is_skipped() {
 }
 
 #[test]
+fn a_body_goes_by_the_clock_of_its_runtime() {
+    let mut t = Topology::builder::<()>("slow");
+    let input = t.input();
+    let slept = t.node("slept", input, async |ctx, ()| {
+        let begun = ctx.clock().now();
+        ctx.clock().sleep(1800 * SECOND).await;
+        Ok(ctx.clock().now().since(begun))
+    });
+    let mut rehearsal = Rehearsal::new(t.build(slept).unwrap(), || ());
+    rehearsal.start("run", ());
+    assert_eq!(rehearsal.outcome("run").unwrap(), 1800 * SECOND);
+    assert_eq!(rehearsal.timeline("run").duration().as_secs(), 1800);
+}
+
+#[test]
 fn a_run_is_cancelled_and_another_is_resumed_after_it_failed() {
     let mut rehearsal = Rehearsal::new(pair(RetryPolicy::never()), || ());
     rehearsal.inject("second", 1, Fault::terminal("no"));

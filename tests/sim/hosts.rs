@@ -73,6 +73,36 @@ fn a_destructor_says_nothing_for_a_host_that_was_killed() {
 }
 
 #[test]
+fn a_host_that_kills_itself_does_nothing_more_and_is_started_again() {
+    let mut sim = Simulation::new(1);
+    let said = Said::default();
+    let mine = Arc::clone(&said);
+    sim.host("one", move |host| {
+        let said = Arc::clone(&mine);
+        async move {
+            // Another task, which would have its turn next.
+            let (other, boot) = (Arc::clone(&said), u64::from(host.boot()));
+            let second = async move { other.lock().unwrap().push((boot, "goes on".to_owned())) };
+            said.lock().unwrap().push((boot, "begins".to_owned()));
+            if host.boot() == 1 {
+                #[expect(clippy::disallowed_methods, reason = "it dies with its host")]
+                tokio::spawn(second);
+                host.crash(5 * SECOND).await;
+            }
+            second.await;
+            std::future::pending().await
+        }
+    });
+    sim.run_for(4 * SECOND);
+    assert!(!sim.is_up("one"));
+    sim.run_for(2 * SECOND);
+    assert!(sim.is_up("one"));
+    let said = said.lock().unwrap();
+    let said: Vec<_> = said.iter().map(|(boot, what)| (*boot, what.as_str())).collect();
+    assert_eq!(said, [(1, "begins"), (2, "begins"), (2, "goes on")]);
+}
+
+#[test]
 fn a_host_that_stands_still_wakes_up_late() {
     let mut sim = Simulation::new(1);
     let said = Said::default();
