@@ -1,6 +1,7 @@
 //! The simulation itself: that one seed is one execution, and that it does to hosts what it says.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod every_point;
 mod hosts;
 mod shop;
 
