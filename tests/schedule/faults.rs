@@ -348,10 +348,11 @@ async fn who_takes_a_message_back_and_loses_the_answer_is_not_told_that_it_was_s
         let _ = delayed.after("k", seconds(60), &to_target("later")).await.unwrap();
         store.once(Fault::Unknown { applied }, |call| call.op.writes());
         let taken = delayed.cancel("k").await;
-        match applied {
-            true => assert!(matches!(taken, Err(ScheduleError::Store(_))), "{taken:?}"),
-            // It is still there, and this is said once more.
-            false => assert!(taken.unwrap()),
+        if applied {
+            assert!(matches!(taken, Err(ScheduleError::Store(_))), "{taken:?}");
+        } else {
+            // It was still there, and was taken back when this was said once more.
+            assert!(taken.unwrap());
         }
         assert_eq!(Delayed::new(place.space()).unwrap().get("k").await.unwrap(), None);
     }

@@ -58,15 +58,15 @@ fn topology(clock: &Clock, bodies: &Bodies) -> Topology<u64, u64> {
             Ok(v)
         }
     });
-    let skipped = t.node("skipped", small, async |_, v: u64| Ok(v * 1000));
+    let minor = t.node("skipped", small, async |_, v: u64| Ok(v * 1000));
     let end = t.node(
         "end",
-        (flaky, approved.optional(), shipped.optional(), skipped.optional()),
-        move |_, (flaky, approved, shipped, skipped): (u64, Option<u64>, Option<u64>, Option<u64>)| {
+        (flaky, approved.optional(), shipped.optional(), minor.optional()),
+        move |_, (flaky, approved, shipped, minor): (u64, Option<u64>, Option<u64>, Option<u64>)| {
             let ended = last.clone();
             async move {
                 ended("end", true).await;
-                Ok(flaky + (flaky + 1) + approved.unwrap_or(0) + shipped.unwrap_or(0) + skipped.unwrap_or(0))
+                Ok(flaky + (flaky + 1) + approved.unwrap_or(0) + shipped.unwrap_or(0) + minor.unwrap_or(0))
             }
         },
     );

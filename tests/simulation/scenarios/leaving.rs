@@ -19,6 +19,8 @@ impl Leaving {
     /// Starts those again who have left since this was called last.
     pub(crate) fn restart(&self, sim: &mut Simulation) {
         let left = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        left.iter().for_each(|name| sim.start(name));
+        for name in left {
+            sim.start(&name);
+        }
     }
 }

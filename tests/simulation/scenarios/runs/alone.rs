@@ -14,6 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tokio_util::task::TaskTracker;
 
 pub(crate) const SCENARIO: Scenario =
     Scenario { name: "runs-alone", about: "runs on an engine in the process go on after every crash and loss of power", run };
@@ -80,7 +81,8 @@ async fn live(host: Host, world: World) -> Result<(), BoxError> {
     world.witness.boots(&host);
     let space: Space = host.embedded()?.space("shop").await?;
     let (witness, watched, eyes) = (world.witness.clone(), space.clone(), host.clone());
-    tokio::spawn(async move { witness.watch(&eyes, &watched).await });
+    let tasks = TaskTracker::new();
+    tasks.spawn(async move { witness.watch(&eyes, &watched).await });
     let app = App::new(&host, &world.witness);
     let runs = open(&space, &app).await?;
     let queue: Arc<dyn Queue> = space.queue("orders", options()).await?;

@@ -177,7 +177,9 @@ impl World {
         let letters: Vec<_> =
             found.letters.into_iter().map(|letter| DeadLetter::decode(letter.payload).expect("a letter")).collect();
         let mut told: BTreeMap<&str, usize> = BTreeMap::new();
-        letters.iter().for_each(|letter| *told.entry(&letter.run).or_default() += 1);
+        for letter in &letters {
+            *told.entry(&letter.run).or_default() += 1;
+        }
         let runs = self.witness.runs();
         // Whether a run has a message it knows: one that was started by a call first has none.
         let failed = |status| matches!(status, RunStatus::Errored | RunStatus::Dead | RunStatus::Stuck);
@@ -321,18 +323,18 @@ async fn serve(host: &Host, world: &World, runs: &Shop, queue: &Arc<dyn Queue>, 
     };
     // A signal may come before its run is there, and is then sent again.
     let signal = async {
-        while order.kind == Kind::Waits {
+        if order.kind == Kind::Waits {
             pause(2000).await;
-            if is_done(runs.signal(&order.id(), GO, SAYS).await) {
-                break;
+            while !is_done(runs.signal(&order.id(), GO, SAYS).await) {
+                pause(2000).await;
             }
         }
     };
     let cancel = async {
-        while plan.cancelled {
+        if plan.cancelled {
             pause(4000).await;
-            if is_done(runs.cancel(&order.id(), "changed my mind").await) {
-                break;
+            while !is_done(runs.cancel(&order.id(), "changed my mind").await) {
+                pause(4000).await;
             }
         }
     };

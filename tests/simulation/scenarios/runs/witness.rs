@@ -40,7 +40,7 @@ struct Seen {
     /// By run and attempt, how far `pick` has come.
     saved: BTreeMap<(String, u32), u64>,
     /// Until when everything was seen that happened.
-    seen_until: u64,
+    known_until: u64,
     starts: usize,
 }
 
@@ -141,7 +141,7 @@ impl Witness {
                     other => self.complain(format!("{other:?} is not known")),
                 }
                 if fresh {
-                    self.seen().seen_until = micros(host);
+                    self.seen().known_until = micros(host);
                 }
             }
         }
@@ -164,7 +164,7 @@ impl Witness {
         {
             seen.complaints.push(format!("{run} goes back: {wrong}\nfrom {before:?}\nto   {snapshot:?}"));
         }
-        let since = if fresh { at } else { seen.seen_until };
+        let since = if fresh { at } else { seen.known_until };
         for epoch in before.as_ref().map_or(0, |before| before.epoch) + 1..=snapshot.epoch {
             let worker = snapshot.owner.as_ref().map(|owner| owner.worker.as_str()).unwrap_or_default().into();
             seen.events.push(Event::Claimed { run: run.clone(), epoch, worker, at: since });

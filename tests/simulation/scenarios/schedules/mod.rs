@@ -26,6 +26,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio_util::task::TaskTracker;
 
 pub(crate) const SCENARIO: Scenario =
     Scenario { name: "schedules", about: "what is due is sent once, or accounted for, whoever sees to it", run };
@@ -153,9 +154,13 @@ fn run(sim: &mut Simulation) {
         world.leaving.restart(sim);
         if second == outage && dice.roll(2) == 0 {
             // Nobody sees to it for a while.
-            SCHEDULERS.into_iter().for_each(|name| sim.crash(name));
+            for name in SCHEDULERS {
+                sim.crash(name);
+            }
             sim.run_for(8 * SECOND);
-            SCHEDULERS.into_iter().for_each(|name| sim.start(name));
+            for name in SCHEDULERS {
+                sim.start(name);
+            }
         }
     }
     sim.calm();
@@ -170,7 +175,7 @@ fn run(sim: &mut Simulation) {
         world.leaving.restart(sim);
     }
     // What a wrong clock makes late is not due yet.
-    let until = sim.elapsed() - 4 * SECOND;
+    let until = sim.elapsed().saturating_sub(4 * SECOND);
     let statuses = sim.ask(move |host| async move {
         let schedules = Schedules::new(&road.on(host.engine().space("shop").await?))?;
         for schedule in self::schedules() {
@@ -266,7 +271,7 @@ fn in_turn(seen: &Seen, road: Road, name: &str, came: &[&Came]) {
         let id = format!("{name}@{}", ORIGIN + Duration::from_micros(before.due.unwrap_or(0)));
         // Without commits it may be sent long after it was decided, from when on patience counts.
         let since = if road == Road::Bare { before.due.unwrap_or(0) } else { before.at };
-        let given_up = since + u64::try_from((PATIENCE - CLOCKS).as_micros()).unwrap_or(0);
+        let given_up = since + u64::try_from(PATIENCE.saturating_sub(CLOCKS).as_micros()).unwrap_or(0);
         let over = seen.finished.get(&id).copied().unwrap_or(u64::MAX).min(given_up);
         assert!(next.at >= over, "{next:?} of {name} came before {before:?} was over at {over} us");
     }
@@ -306,6 +311,7 @@ async fn receive(host: Host, world: World) -> Result<(), BoxError> {
         }
         host.clock().sleep(SECOND / 4).await;
     };
+    let tasks = TaskTracker::new();
     loop {
         let Ok(some) = pull.next(NonZeroUsize::MIN).await else {
             host.clock().sleep(SECOND / 4).await;
@@ -325,7 +331,7 @@ async fn receive(host: Host, world: World) -> Result<(), BoxError> {
             drop(delivery.ack().await);
             if (payload == "skip" || payload == "line") && host.roll(3) > 0 {
                 let (host, world, schedules) = (host.clone(), world.clone(), schedules.clone());
-                tokio::spawn(async move {
+                tasks.spawn(async move {
                     host.clock().sleep(Duration::from_millis(host.roll(3000))).await;
                     let at = micros(&host);
                     world.seen().finished.entry(id.clone()).or_insert(at);
