@@ -177,9 +177,10 @@ pub(crate) async fn look(host: &Host, records: &Records, jobs: &Jobs, id: &str) 
     let verdict = match &record.state {
         State::Open => return Ok(None),
         State::Completed { result } => {
-            records
-                .results
-                .push((name(id, record.generation), result.clone().map(|result| result.to_vec()).unwrap_or_default()));
+            // A topic that keeps none has a record all the same, of a job that did not succeed at once.
+            if let Some(result) = result {
+                records.results.push((name(id, record.generation), result.to_vec()));
+            }
             Verdict::Done
         }
         State::Cancelled => Verdict::Dropped,
