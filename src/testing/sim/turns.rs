@@ -164,25 +164,22 @@ mod tests {
     #[test]
     fn every_poll_is_counted_and_none_is_missed() {
         let mut turns = Turns::new();
-        let steps = Arc::new(AtomicU64::new(0));
+        let polled = Arc::new(AtomicU64::new(0));
         for _ in 0..3 {
-            let steps = Arc::clone(&steps);
-            turns.runtime().spawn(async move {
-                for _ in 0..5 {
-                    steps.fetch_add(1, Ordering::Relaxed);
-                    tokio::task::yield_now().await;
-                }
-            });
+            let (polled, mut left) = (Arc::clone(&polled), 6);
+            turns.runtime().spawn(poll_fn(move |context| {
+                polled.fetch_add(1, Ordering::Relaxed);
+                left -= 1;
+                context.waker().wake_by_ref();
+                if left == 0 { Poll::Ready(()) } else { Poll::Pending }
+            }));
         }
-        for _ in 0..4 {
-            let before = steps.load(Ordering::Relaxed);
+        for slice in 1..=4 {
             assert_eq!(turns.run(3), Ran { polls: 3, idle: false });
-            assert_eq!(steps.load(Ordering::Relaxed), before + 3);
+            assert_eq!(polled.load(Ordering::Relaxed), slice * 3);
         }
-        let ran = turns.run(u64::MAX);
-        assert!(ran.idle);
-        // Five steps each, and one poll in which the task ends.
-        assert_eq!((ran.polls, steps.load(Ordering::Relaxed), turns.tasks()), (6, 15, 0));
+        assert_eq!(turns.run(u64::MAX), Ran { polls: 6, idle: true });
+        assert_eq!((polled.load(Ordering::Relaxed), turns.tasks()), (18, 0));
         assert_eq!(turns.run(u64::MAX), Ran { polls: 0, idle: true });
     }
 

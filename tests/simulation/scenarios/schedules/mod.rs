@@ -186,7 +186,7 @@ fn run(sim: &mut Simulation) {
     }
     let seen = world.seen();
     for status in &statuses {
-        judge(&seen, status, until, paused);
+        judge(&seen, road, status, until, paused);
     }
     assert_eq!(statuses.len(), schedules().len());
     seen.delays.judge(&seen.came, calm);
@@ -221,7 +221,7 @@ fn go_wrong(sim: &mut Simulation, dice: &mut Dice) {
 }
 
 /// Complains by a panic about what is wrong with a schedule.
-fn judge(seen: &Seen, status: &Status, until: Duration, paused: Duration) {
+fn judge(seen: &Seen, road: Road, status: &Status, until: Duration, paused: Duration) {
     let name = status.schedule.name();
     let rule = status.schedule.rule();
     let came: Vec<&Came> = seen.came.values().filter(|came| came.due.is_some() && came.payload == name).collect();
@@ -253,18 +253,20 @@ fn judge(seen: &Seen, status: &Status, until: Duration, paused: Duration) {
     if plan.overlap == Overlap::Allow {
         assert_eq!(status.skipped, 0, "nothing of {name} waits");
     } else {
-        in_turn(seen, name, &came);
+        in_turn(seen, road, name, &came);
     }
 }
 
 /// None comes while the one before goes on.
-fn in_turn(seen: &Seen, name: &str, came: &[&Came]) {
+fn in_turn(seen: &Seen, road: Road, name: &str, came: &[&Came]) {
     let mut turns: Vec<&&Came> = came.iter().collect();
     turns.sort_by_key(|came| came.due);
     for pair in turns.windows(2) {
         let [before, next] = pair else { continue };
         let id = format!("{name}@{}", ORIGIN + Duration::from_micros(before.due.unwrap_or(0)));
-        let given_up = before.at + u64::try_from((PATIENCE - CLOCKS).as_micros()).unwrap_or(0);
+        // Without commits it may be sent long after it was decided, from when on patience counts.
+        let since = if road == Road::Bare { before.due.unwrap_or(0) } else { before.at };
+        let given_up = since + u64::try_from((PATIENCE - CLOCKS).as_micros()).unwrap_or(0);
         let over = seen.finished.get(&id).copied().unwrap_or(u64::MAX).min(given_up);
         assert!(next.at >= over, "{next:?} of {name} came before {before:?} was over at {over} us");
     }
