@@ -430,9 +430,14 @@ where
                 None | Some(Rest::ForEver) => return false,
             };
             // Processes that stand still notice nothing of it: what they hold is theirs, and nobody else is there to take it.
-            self.stand_still(true);
+            let standing: Vec<_> = self.processes.iter().filter(|process| !self.sim.is_paused(process)).cloned().collect();
+            for process in &standing {
+                self.sim.pause(process, true);
+            }
             self.sim.run_for(skipped);
-            self.stand_still(false);
+            for process in &standing {
+                self.sim.pause(process, false);
+            }
             self.sim.run_for(Duration::ZERO);
             if patient {
                 left = left.saturating_sub(skipped);
@@ -441,12 +446,6 @@ where
                     return done(&witness);
                 }
             }
-        }
-    }
-
-    fn stand_still(&mut self, still: bool) {
-        for process in &self.processes {
-            self.sim.pause(process, still);
         }
     }
 

@@ -463,6 +463,17 @@ impl Simulation {
         self.named(name).paused = paused;
     }
 
+    /// Tells whether a host stands still.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such host.
+    #[must_use]
+    pub fn is_paused(&self, name: &str) -> bool {
+        let place = self.place(name).unwrap_or_else(|| panic!("there is no host `{name}`"));
+        self.hosts[place].paused
+    }
+
     /// Cuts a host off from the server, or lets it reach it again.
     pub fn cut(&mut self, name: &str, cut: bool) {
         self.named(name).link.cut(cut);
