@@ -45,7 +45,7 @@ impl<C: Send + Sync + 'static> Actor for RunActor<C> {
         match message {
             Msg::Happened(event, reply) => driver.happened(event, reply),
             Msg::Ended(node, attempt, end) => driver.body_ended(node, attempt, end),
-            Msg::Written(outcome) => driver.written(outcome).await,
+            Msg::Written(number, outcome) => driver.written(number, outcome).await,
             Msg::Broken(why) => return Err(why.into()),
             Msg::GoOn => {}
             Msg::Nudged => driver.nudged().await,

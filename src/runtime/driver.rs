@@ -27,7 +27,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use ractor::ActorRef;
-use std::{collections::HashMap, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument as _, Span};
 
@@ -43,9 +43,12 @@ pub(super) struct Driver<C> {
     /// Applied and not yet persisted.
     waiting: Batch,
     writing: Option<Writing>,
+    /// How many writes were begun.
+    writes: u64,
     /// What waits is written once everybody who is ready has had a turn.
     gathers: bool,
-    bodies: HashMap<(NodeId, u32), Stop>,
+    /// In an order of its own: they are told to stop in that.
+    bodies: BTreeMap<(NodeId, u32), Stop>,
     /// Bodies, the write and the timer; dropped with the actor, so nothing outlives it.
     tasks: JoinSet<()>,
     timer: Option<(Timestamp, AbortHandle)>,
@@ -72,6 +75,8 @@ struct Recorded {
 
 /// A batch under way.
 struct Writing {
+    /// Which write it is: one that was given up for a newer state still has an outcome, which says nothing of this one.
+    number: u64,
     batch: Batch,
     /// What is being written, to recognize it.
     bytes: Bytes,
@@ -96,8 +101,9 @@ impl<C: Send + Sync + 'static> Driver<C> {
             claim,
             waiting: Batch { effects, ..Batch::default() },
             writing: None,
+            writes: 0,
             gathers: false,
-            bodies: HashMap::new(),
+            bodies: BTreeMap::new(),
             tasks: JoinSet::new(),
             timer: None,
             releasing: false,
@@ -206,20 +212,22 @@ impl<C: Send + Sync + 'static> Driver<C> {
         };
         let transition = self.hosted.transition(self.machine.snapshot(), bytes.clone());
         let attempts = self.attempts(&batch.effects);
-        self.writing = Some(Writing { batch, bytes, attempts });
+        self.writes += 1;
+        let number = self.writes;
+        self.writing = Some(Writing { number, batch, bytes, attempts });
         let (hosted, myself, key, revision) = (Arc::clone(&self.hosted), self.myself.clone(), self.key.clone(), self.revision);
         self.tasks.spawn(async move {
             let write = hosted.store_at(&key, transition, Expect::At(revision));
             // A crash here is a crash after the transition: whoever adopts the run finds it done.
             let _ = myself.cast(match AssertUnwindSafe(write).catch_unwind().await {
-                Ok(outcome) => Msg::Written(outcome),
+                Ok(outcome) => Msg::Written(number, outcome),
                 Err(panic) => Msg::Broken(format!("a write panicked: {}", panic_text(&*panic))),
             });
         });
     }
 
-    pub(super) async fn written(&mut self, outcome: Result<Revision, RunError>) {
-        if self.writing.is_none() {
+    pub(super) async fn written(&mut self, number: u64, outcome: Result<Revision, RunError>) {
+        if self.writing.as_ref().is_none_or(|writing| writing.number != number) {
             return;
         }
         match outcome {
@@ -234,7 +242,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
 
     /// The batch under way is in the store: act on it.
     fn persisted(&mut self, revision: Revision) {
-        let Some(Writing { batch, bytes, attempts }) = self.writing.take() else { return };
+        let Some(Writing { batch, bytes, attempts, number: _ }) = self.writing.take() else { return };
         self.backoff.reset();
         self.revision = revision;
         self.progress.send_modify(|p| p.stored = bytes);

@@ -18,8 +18,8 @@ pub(super) enum Msg {
     Happened(Event, Option<Reply>),
     /// A body ended.
     Ended(NodeId, u32, End),
-    /// The write under way came back.
-    Written(Result<Revision, RunError>),
+    /// The write of this number came back.
+    Written(u64, Result<Revision, RunError>),
     /// The write under way panicked: what the store has is all that is known.
     Broken(String),
     /// Everybody who was ready has had a turn: write what came of it.
