@@ -2,13 +2,14 @@
 
 use crate::support::{space, worker};
 use anabranch::{
-    Topology,
+    Ctx, Topology, TopologyBuilder,
     core::snapshot::Value,
-    engine::{Key, Space},
+    engine::{Key, Space, Store},
     runtime::{Retention, RunError, Runtime, RuntimeOptions},
+    testing::faulty::{Fault, FaultyStore},
 };
 use futures_util::TryStreamExt as _;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// `grow` makes a text of as many bytes as it is told, `measure` counts them.
 fn growing() -> Topology<usize, usize, ()> {
@@ -82,4 +83,38 @@ async fn a_value_that_is_lost_is_an_error_and_not_an_empty_value() {
     let keys: Vec<_> = space.store().keys(&below).await.unwrap().try_collect().await.unwrap();
     space.store().delete(&keys[0].key, anabranch::engine::Expect::Anything).await.unwrap();
     assert!(matches!(runs.to_json("r1").await, Err(RunError::ValueLost(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_outcome_of_a_write_is_not_taken_for_that_of_a_newer_one() {
+    let space = space().await;
+    let faulty = FaultyStore::over(&space, 1);
+    let options = RuntimeOptions::default().lease(Duration::from_secs(60)).inline_limit(100_000).snapshot_limit(150_000);
+    let runtime = Runtime::start_with(space.clone().with_store(Arc::clone(&faulty) as Arc<dyn Store>), options).await.unwrap();
+    let mut t = Topology::builder::<usize>("wide");
+    let input = t.input();
+    let node = |t: &mut TopologyBuilder<usize>, name: &str, ends: u64, bytes: usize| {
+        t.node(name, input, move |ctx: Ctx<()>, _: usize| async move {
+            ctx.clock().sleep(Duration::from_millis(ends)).await;
+            Ok("x".repeat(bytes))
+        })
+    };
+    let first = node(&mut t, "large", 100, 90_000);
+    for (name, ends, bytes) in [("too_large", 200, 90_000), ("small", 210, 1), ("last", 215, 1)] {
+        node(&mut t, name, ends, bytes);
+    }
+    // The value of `too_large` does not go out, so the store is looked at a little later. Meanwhile `small` has ended, and the write of
+    // both takes long; the look begins another write, with `last` in it, that takes longer and is refused.
+    let (mut out, mut slow) =
+        (Some(Fault::Unavailable), vec![Fault::Delay(Duration::from_secs(5)), Fault::Delay(Duration::from_secs(1))]);
+    faulty.plan(move |call| match call {
+        call if call.writes_below("out.") => out.take(),
+        call if call.writes_below("run.") && out.is_none() => slow.pop(),
+        _ => None,
+    });
+    let runs = runtime.host(t.build(first).unwrap(), ()).unwrap();
+    let run = runs.start("r1", 1).await.unwrap();
+    assert_eq!(run.outcome().await.unwrap().len(), 90_000);
+    let stored = space.store().get(&Key::new("run.wide.r1").unwrap()).await.unwrap().unwrap();
+    assert_eq!(stored.label.as_deref(), Some("completed"), "the run is over, and the store does not know");
 }
