@@ -126,7 +126,7 @@ fn foreign_places(path: &str, text: &str) -> Vec<String> {
 
 /// Where tests may sleep by a clock: in a simulation nobody waits for one, and chaos is a program whose faults last (it is there
 /// since cargo gives the dependencies of tests to nobody else).
-const CLOCKED: &[&str] = &["tests/chaos/", "tests/sim/", "tests/simulation/", "tests/rehearsal/"];
+const CLOCKED: &[&str] = &["tests/chaos/", "tests/sim/", "tests/simulation/", "tests/simulated_day.rs", "tests/rehearsal/"];
 
 fn sleeps(path: &str, tokens: &[Token]) -> Vec<String> {
     let in_tests = path.starts_with("tests/");
