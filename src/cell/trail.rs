@@ -48,6 +48,8 @@ pub(super) enum Fate {
     Open,
     /// It has not happened, and cannot any more.
     Refused,
+    /// The store does not tell now.
+    Unseen,
     /// The evidence is gone.
     Unclear,
 }
@@ -87,6 +89,12 @@ impl Base {
 }
 
 impl Fate {
+    /// What can be said of a write over `bases` while nothing can be read. A revision is there once, so a write that expects one may be
+    /// sent again unseen. An absent key may have been written, removed, and be absent again.
+    pub(super) fn unseen(mut bases: impl Iterator<Item = Base>) -> Self {
+        if bases.any(|base| base.revision.is_some()) { Self::Open } else { Self::Unseen }
+    }
+
     /// Tells what became of a commit by the fates of its writes, as of one moment.
     pub(super) fn of_all(fates: &[Self]) -> Self {
         let has = |wanted: fn(&Self) -> bool| fates.iter().any(wanted);
@@ -196,6 +204,8 @@ mod tests {
         assert_eq!(absent.fate(ours, false, at(2, Trail::default().follow(ours, 0))), Fate::Applied(Some(Revision::new(2))));
         assert_eq!(at(1, first).fate(ours, true, absent), Fate::Unclear);
         assert_eq!(at(1, first).fate(ours, true, at(1, first)), Fate::Open);
+        assert_eq!(Fate::unseen([absent, at(1, first)].into_iter()), Fate::Open);
+        assert_eq!(Fate::unseen([absent, absent].into_iter()), Fate::Unseen);
     }
 
     #[test]

@@ -302,14 +302,19 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
                 // Perhaps on account of this very write, which arrived after all; or it is still on its way.
                 (Err(_), Some(_)) => {}
             }
-            match self.resolve(mark, base, bytes.is_none()).await {
+            let mut fate = self.resolve(mark, base, bytes.is_none()).await;
+            while fate == Fate::Unseen && self.shelf.clock.instant() < until {
+                self.shelf.clock.sleep(outages.next_delay()).await;
+                fate = self.resolve(mark, base, bytes.is_none()).await;
+            }
+            match fate {
                 Fate::Applied(revision) => {
                     *self.known = None;
                     return Written::Done(revision);
                 }
                 Fate::Refused => return Written::Conflict,
                 Fate::Open if self.shelf.clock.instant() < until => self.shelf.clock.sleep(outages.next_delay()).await,
-                Fate::Open | Fate::Unclear => {
+                Fate::Open | Fate::Unseen | Fate::Unclear => {
                     return Written::Lost(lost.unwrap_or_else(|| "the evidence of a write is gone".into()));
                 }
             }
@@ -320,7 +325,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
     async fn resolve(&self, mark: Mark, base: Base, removal: bool) -> Fate {
         match self.read().await {
             Ok(now) => base.fate(mark, removal, now.base),
-            Err(CellError::Unavailable(_)) => Fate::Open,
+            Err(CellError::Unavailable(_)) => Fate::unseen([base].into_iter()),
             Err(_) => Fate::Unclear,
         }
     }

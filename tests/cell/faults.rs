@@ -1,9 +1,9 @@
 //! Cells before a store that conflicts, loses answers and goes away.
 
-use crate::kit::{elsewhere, faulty, number, numbers};
+use crate::kit::{elsewhere, faulty, number, numbers, raw, space};
 use anabranch::{
     cell::CellError,
-    engine::{Key, Space},
+    engine::{Expect, Key, Space},
     testing::faulty::{Fault, FaultyStore, Odds},
 };
 use futures_util::future::join_all;
@@ -212,4 +212,34 @@ async fn an_update_whose_caller_went_away_happens_once_and_holds_up_nobody() {
         .unwrap(),
         114
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_answer_was_lost_is_not_made_again_after_its_key_was_removed() {
+    let plain = space().await;
+    let store = FaultyStore::over(&plain, 1);
+    let cell = number(&plain.clone().with_store(Arc::<FaultyStore>::clone(&store)), "n");
+    // The first write happens, and its answer is lost; then nothing can be read for a moment.
+    let (mut written, mut unread) = (false, 1);
+    store.plan(move |call| match (call.op.writes(), written) {
+        (true, false) => {
+            written = true;
+            Some(Fault::Unknown { applied: true })
+        }
+        (false, true) if unread > 0 => {
+            unread -= 1;
+            Some(Fault::Unavailable)
+        }
+        _ => None,
+    });
+    let remove = async {
+        while raw(&plain, "n").await.is_none() {
+            anabranch::testing::pass(Duration::from_millis(1)).await;
+        }
+        plain.store().delete(&Key::new("n").unwrap(), Expect::Anything).await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(cell.update(|n| *n = 7), remove);
+    // It was there, and somebody has removed it: whether it was is not to be seen any more.
+    assert!(matches!(outcome, Err(CellError::Unknown(_))), "{outcome:?}");
+    assert_eq!(raw(&plain, "n").await, None, "what was removed is there again");
 }

@@ -123,16 +123,12 @@ async fn write(parts: &mut [&mut dyn Part], host: &Host, until: Instant) -> Resu
             // Perhaps on account of this very commit, which arrived after all; or it is still on its way.
             (Err(_), Some(_)) => {}
         }
-        let keys: Vec<Key> = parts.iter().map(|part| part.key().clone()).collect();
-        let fate = match host.store.get_many(&keys).await.map_err(CellError::of_read) {
-            Ok(found) => {
-                let fates =
-                    parts.iter().zip(found).map(|(part, entry)| part.base().fate(mark, false, Base::of(entry.as_ref())));
-                Fate::of_all(&fates.collect::<Vec<_>>())
-            }
-            Err(CellError::Unavailable(_)) => Fate::Open,
-            Err(_) => Fate::Unclear,
-        };
+        let (keys, bases): (Vec<Key>, Vec<Base>) = parts.iter().map(|part| (part.key().clone(), part.base())).unzip();
+        let mut fate = resolve(host, &keys, &bases, mark).await;
+        while fate == Fate::Unseen && host.clock.instant() < until {
+            host.clock.sleep(outages.next_delay()).await;
+            fate = resolve(host, &keys, &bases, mark).await;
+        }
         match fate {
             Fate::Applied(_) => {
                 for part in parts.iter_mut() {
@@ -142,9 +138,21 @@ async fn write(parts: &mut [&mut dyn Part], host: &Host, until: Instant) -> Resu
             }
             Fate::Refused => return Ok(false),
             Fate::Open if host.clock.instant() < until => host.clock.sleep(outages.next_delay()).await,
-            Fate::Open | Fate::Unclear => {
+            Fate::Open | Fate::Unseen | Fate::Unclear => {
                 return Err(CellError::Unknown(lost.unwrap_or_else(|| "the evidence of a commit is gone".into())));
             }
         }
+    }
+}
+
+/// Finds out what became of a commit over these keys and `bases` whose answer was lost.
+async fn resolve(host: &Host, keys: &[Key], bases: &[Base], mark: Mark) -> Fate {
+    match host.store.get_many(keys).await.map_err(CellError::of_read) {
+        Ok(found) => {
+            let fates = bases.iter().zip(found).map(|(base, entry)| base.fate(mark, false, Base::of(entry.as_ref())));
+            Fate::of_all(&fates.collect::<Vec<_>>())
+        }
+        Err(CellError::Unavailable(_)) => Fate::unseen(bases.iter().copied()),
+        Err(_) => Fate::Unclear,
     }
 }
