@@ -3,16 +3,17 @@
 //! A belief is recorded from when it was told until it is given back, told to be lost, or over by the holder's own clock. A death is not
 //! recorded unless a scenario does so: what a dead holder believed last has to be over as well before anybody else may hold the same.
 
-use crate::stage::{Closing, Log, MILLISECOND, SECOND, Skew, idle, micros, space};
+use crate::stage::{self, Closing, Log, MILLISECOND, SECOND, Skew, idle, micros, space};
 use anabranch::{
     cell::{Cell, CellError, Cells},
     codec::Codec,
     coordination::{CoordinationError, Guard, Leadership},
     core::coordination::FencingToken,
     engine::Space,
+    error::BoxError,
     testing::{
         check::Holding,
-        sim::{Host, Simulation},
+        sim::{Host, SERVER, Simulation},
     },
     time::Instant,
 };
@@ -200,4 +201,26 @@ pub(crate) fn check_ledger(sim: &mut Simulation, records: &Records) -> usize {
 pub(crate) fn all_have_held(records: &Records, hosts: &[&str], since: u64) -> bool {
     let holds = |event: &Holding, host: &str| matches!(event, Holding::Held { client, at, .. } if *at > since && client.starts_with(host));
     records.holdings.look(|events| hosts.iter().all(|host| events.iter().any(|event| holds(event, host))))
+}
+
+/// Lets hosts with clocks of their own contend for something while everything goes wrong, then in quiet until each has held it, and
+/// ends them. Returns what they recorded; `complaint` says what it is when not everybody comes to hold it.
+pub(crate) fn contend<R>(sim: &mut Simulation, hosts: &[&str], complaint: &str, work: fn(Host, Skew, Records) -> R) -> Records
+where
+    R: Future<Output = Result<(), BoxError>> + Send + 'static,
+{
+    let (mut dice, records) = (stage::dice(sim), Records::default());
+    for name in hosts {
+        let (skew, records) = (Skew::draw(&mut dice, ANY_TIME, MOST_DRIFT), records.clone());
+        sim.host(name, move |host| work(host, skew, records.clone()));
+        skew.set(sim, name);
+    }
+    Skew::draw(&mut dice, ANY_TIME, MOST_DRIFT).set(sim, SERVER);
+    stage::everything_goes_wrong(sim, &mut dice, hosts, 4 * SECOND);
+    sim.run_for(10 * SECOND);
+    stage::calm(sim, hosts);
+    let since = u64::try_from(sim.elapsed().as_micros()).unwrap_or(0);
+    assert!(sim.run_until(60 * SECOND, |_| all_have_held(&records, hosts, since)), "{complaint}");
+    stage::close(sim, &records.closing, hosts, 60 * SECOND);
+    records
 }

@@ -114,14 +114,7 @@ impl<O, R> History<O, R> {
     pub fn returned(&self, call: Call, ret: R, at: u64) {
         let mut log = self.log();
         let moment = log.moment(at);
-        let entry = log.open(call);
-        assert!(
-            entry.invoked.0 <= at,
-            "the call of {} at {} returned at {at}, before it was made",
-            entry.client,
-            entry.invoked.0
-        );
-        entry.end = End::Returned(moment, ret);
+        log.open_by(call, at, "returned").end = End::Returned(moment, ret);
     }
 
     /// Records that it is not known what became of a call: it takes effect at any time after its invocation, or never.
@@ -141,15 +134,7 @@ impl<O, R> History<O, R> {
     ///
     /// As [`returned`](Self::returned).
     pub fn refused(&self, call: Call, at: u64) {
-        let mut log = self.log();
-        let entry = log.open(call);
-        assert!(
-            entry.invoked.0 <= at,
-            "the call of {} at {} was refused at {at}, before it was made",
-            entry.client,
-            entry.invoked.0
-        );
-        entry.end = End::Refused;
+        self.log().open_by(call, at, "was refused").end = End::Refused;
     }
 
     /// Returns how many operations there are that may have had an effect.
@@ -212,6 +197,14 @@ impl<O, R> Log<O, R> {
     fn open(&mut self, call: Call) -> &mut Entry<O, R> {
         let entry = self.entries.get_mut(call.0).expect("a call is ended in the history that it was recorded in");
         assert!(matches!(entry.end, End::Unknown), "a call ends once, and that of {} has ended", entry.client);
+        entry
+    }
+
+    /// Returns the entry of a call that ends at a time, which is not before it was made.
+    fn open_by(&mut self, call: Call, at: u64, how: &str) -> &mut Entry<O, R> {
+        let entry = self.open(call);
+        let Entry { client, invoked, .. } = &*entry;
+        assert!(invoked.0 <= at, "the call of {client} at {} {how} at {at}, before it was made", invoked.0);
         entry
     }
 }

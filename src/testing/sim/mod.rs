@@ -185,8 +185,12 @@ impl Simulation {
         self.hosts.iter().position(|host| *host.link.host == *name)
     }
 
+    fn known(&self, name: &str) -> usize {
+        self.place(name).unwrap_or_else(|| panic!("there is no host `{name}`"))
+    }
+
     fn named(&mut self, name: &str) -> &mut Process {
-        let place = self.place(name).unwrap_or_else(|| panic!("there is no host `{name}`"));
+        let place = self.known(name);
         &mut self.hosts[place]
     }
 
@@ -431,7 +435,7 @@ impl Simulation {
     ///
     /// When there is no such host.
     pub fn crash(&mut self, name: &str) {
-        let place = self.place(name).unwrap_or_else(|| panic!("there is no host `{name}`"));
+        let place = self.known(name);
         self.with_chances(|sim| sim.kill(place));
     }
 
@@ -454,7 +458,7 @@ impl Simulation {
     ///
     /// When there is no such host.
     pub fn start(&mut self, name: &str) {
-        let place = self.place(name).unwrap_or_else(|| panic!("there is no host `{name}`"));
+        let place = self.known(name);
         self.with_chances(|sim| sim.hosts[place].start());
     }
 
@@ -470,8 +474,7 @@ impl Simulation {
     /// When there is no such host.
     #[must_use]
     pub fn is_paused(&self, name: &str) -> bool {
-        let place = self.place(name).unwrap_or_else(|| panic!("there is no host `{name}`"));
-        self.hosts[place].paused
+        self.hosts[self.known(name)].paused
     }
 
     /// Cuts a host off from the server, or lets it reach it again.

@@ -2,15 +2,15 @@
 
 use super::Scenario;
 use crate::{
-    holds::{ANY_TIME, Holder, LEASE, MOST_DRIFT, Records, all_have_held},
-    stage::{self, SECOND, Skew, idle, micros, space},
+    holds::{Holder, LEASE, Records, contend},
+    stage::{SECOND, Skew, idle, micros, space},
 };
 use anabranch::{
     coordination::{Guard, Semaphore},
     error::BoxError,
     testing::{
         check::{Holding, semaphore},
-        sim::{Host, SERVER, Simulation},
+        sim::{Host, Simulation},
     },
 };
 use std::num::NonZeroU32;
@@ -23,19 +23,7 @@ const PERMITS: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
 const TWO: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
 
 fn run(sim: &mut Simulation) {
-    let (mut dice, records) = (stage::dice(sim), Records::default());
-    for name in HOSTS {
-        let (skew, records) = (Skew::draw(&mut dice, ANY_TIME, MOST_DRIFT), records.clone());
-        sim.host(name, move |host| work(host, skew, records.clone()));
-        skew.set(sim, name);
-    }
-    Skew::draw(&mut dice, ANY_TIME, MOST_DRIFT).set(sim, SERVER);
-    stage::everything_goes_wrong(sim, &mut dice, &HOSTS, 4 * SECOND);
-    sim.run_for(10 * SECOND);
-    stage::calm(sim, &HOSTS);
-    let since = u64::try_from(sim.elapsed().as_micros()).unwrap_or(0);
-    assert!(sim.run_until(60 * SECOND, |_| all_have_held(&records, &HOSTS, since)), "not everybody has a permit in turn");
-    stage::close(sim, &records.closing, &HOSTS, 60 * SECOND);
+    let records = contend(sim, &HOSTS, "not everybody has a permit in turn", work);
     sim.ask(|host| async move {
         let permits = Semaphore::new(&space(&host).await, "printers", PERMITS, LEASE)?;
         permits.acquire_within(PERMITS, 20 * SECOND).await?.release().await?;

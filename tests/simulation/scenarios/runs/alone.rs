@@ -52,17 +52,9 @@ fn run(sim: &mut Simulation) {
             sim.trouble(kind.of([ONE]));
         }
     }
-    for _ in 0..TROUBLE {
-        sim.run_for(SECOND);
-        world.leaving.restart(sim);
-    }
+    world.runs_on(sim, TROUBLE, || false);
     sim.calm();
-    let mut left = LIMIT;
-    while !world.is_quiet() && left > 0 {
-        sim.run_for(SECOND);
-        world.leaving.restart(sim);
-        left -= 1;
-    }
+    world.runs_on(sim, LIMIT, || world.is_quiet());
     world.witness.judge();
     world.results();
     sim.run_for(Duration::from_secs(45));

@@ -103,18 +103,10 @@ fn run(sim: &mut Simulation) {
     let shop = world.clone();
     sim.host(SHOP, move |host| sell(host, shop.clone()));
     go_wrong(sim, &mut dice);
-    for _ in 0..TROUBLE {
-        sim.run_for(SECOND);
-        world.leaving.restart(sim);
-    }
+    world.runs_on(sim, TROUBLE, || false);
     sim.calm();
     WORKERS.into_iter().chain([SHOP]).for_each(|name| sim.loss(name, 0));
-    let mut left = LIMIT;
-    while !world.is_quiet() && left > 0 {
-        sim.run_for(SECOND);
-        world.leaving.restart(sim);
-        left -= 1;
-    }
+    world.runs_on(sim, LIMIT, || world.is_quiet());
     world.witness.judge();
     world.results();
     // A message that found its run elsewhere comes again.
@@ -153,6 +145,17 @@ fn go_wrong(sim: &mut Simulation, dice: &mut Dice) {
 }
 
 impl World {
+    /// Lets so many seconds pass, or fewer when it is `over` before, in which whoever left is started again.
+    fn runs_on(&self, sim: &mut Simulation, seconds: u32, over: impl Fn() -> bool) {
+        for _ in 0..seconds {
+            if over() {
+                return;
+            }
+            sim.run_for(SECOND);
+            self.leaving.restart(sim);
+        }
+    }
+
     fn is_quiet(&self) -> bool {
         self.plans.iter().all(|plan| self.witness.status(&plan.order.id()).is_some_and(RunStatus::is_terminal))
     }
