@@ -15,7 +15,7 @@ use super::{
 use crate::{
     core::{
         graph::NodeId,
-        machine::{Effects, Event, RunMachine},
+        machine::{Effects, Event, IllegalEvent, RunMachine},
         retry::StopReason,
         snapshot::{NodeStatus, Owner, RunStatus, Snapshot, Value},
     },
@@ -48,7 +48,7 @@ pub(super) struct Driver<C> {
     /// What waits is written once everybody who is ready has had a turn.
     gathers: bool,
     /// In an order of its own: they are told to stop in that.
-    bodies: BTreeMap<(NodeId, u32), Stop>,
+    bodies: BTreeMap<(NodeId, u32), Body>,
     /// Bodies, the write and the timer; dropped with the actor, so nothing outlives it.
     tasks: JoinSet<()>,
     timer: Option<(Timestamp, AbortHandle)>,
@@ -56,6 +56,13 @@ pub(super) struct Driver<C> {
     progress: newest::Sender<Progress>,
     backoff: Backoff,
     span: Span,
+}
+
+/// A body that runs.
+struct Body {
+    stop: Stop,
+    /// From when its time counts: that it was decided may be long ago, if the store was away.
+    began: Timestamp,
 }
 
 /// Events that are persisted together.
@@ -127,7 +134,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
             return answer(reply, Err(NotTaken::Gone));
         }
         let at = self.hosted.clock().now();
-        match self.machine.apply(event.clone(), at) {
+        match self.apply(event.clone(), at) {
             Ok(effects) if event == Event::Tick && effects.is_empty() => answer(reply, Ok(())),
             Ok(effects) => {
                 self.waiting.effects.merge(effects);
@@ -138,6 +145,23 @@ impl<C: Send + Sync + 'static> Driver<C> {
                 answer(reply, Err(refused.into()));
             }
         }
+    }
+
+    /// Applies an event; no time passes for an attempt whose start is not stored, since its body does not run yet.
+    fn apply(&mut self, event: Event, at: Timestamp) -> Result<Effects, IllegalEvent> {
+        if event == Event::Tick {
+            for attempt in self.without_body().collect::<Vec<_>>() {
+                self.machine.begin(attempt, at);
+            }
+        }
+        self.machine.apply(event, at)
+    }
+
+    /// Returns the attempts that run and have no body here.
+    fn without_body(&self) -> impl Iterator<Item = (NodeId, u32)> {
+        let nodes = self.machine.snapshot().nodes.iter().enumerate();
+        let running = nodes.filter(|(_, n)| n.status == NodeStatus::Running).map(|(i, n)| (NodeId::at(i), n.attempt));
+        running.filter(|attempt| !self.bodies.contains_key(attempt))
     }
 
     pub(super) fn body_ended(&mut self, node: NodeId, attempt: u32, end: End) {
@@ -156,7 +180,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
 
     pub(super) fn release(&mut self) {
         self.releasing = true;
-        self.bodies.values().for_each(|stop| stop.ask(StopReason::Shutdown));
+        self.bodies.values().for_each(|body| body.stop.ask(StopReason::Shutdown));
     }
 
     pub(super) fn release_now(&mut self) {
@@ -263,8 +287,8 @@ impl<C: Send + Sync + 'static> Driver<C> {
     /// Does what a persisted transition asks for.
     fn perform(&mut self, effects: Effects, attempts: Vec<Attempt>) {
         for (node, attempt, reason) in effects.stop {
-            if let Some(stop) = self.bodies.get(&(node, attempt)) {
-                stop.ask(reason);
+            if let Some(body) = self.bodies.get(&(node, attempt)) {
+                body.stop.ask(reason);
             }
         }
         if let Some(status) = effects.finished {
@@ -287,7 +311,9 @@ impl<C: Send + Sync + 'static> Driver<C> {
         let (hosted, myself, run) = (Arc::clone(&self.hosted), self.myself.clone(), Arc::clone(&self.run));
         let desk = Desk::new(hosted, myself, run, attempt, stop.subscribe());
         self.tasks.spawn(body::run(desk).instrument(span));
-        self.bodies.insert((node, number), stop);
+        let began = self.hosted.clock().now();
+        self.machine.begin((node, number), began);
+        self.bodies.insert((node, number), Body { stop, began });
     }
 
     pub(super) async fn nudged(&mut self) {
@@ -338,9 +364,12 @@ impl<C: Send + Sync + 'static> Driver<C> {
         let Ok(mut effects) = self.machine.refresh(stored, now) else {
             return self.fenced("the run was migrated");
         };
+        for (attempt, body) in &self.bodies {
+            self.machine.begin(*attempt, body.began);
+        }
         let mut events = Vec::with_capacity(batch.events.len());
         for Recorded { event, at, reply } in batch.events {
-            match self.machine.apply(event.clone(), at) {
+            match self.apply(event.clone(), at) {
                 Ok(more) => {
                     effects.merge(more);
                     events.push(Recorded { event, at, reply });
@@ -350,9 +379,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
         }
         // Whatever runs in this epoch and has no body here never started: it was committed by a write whose outcome we missed,
         // or follows from the note.
-        let nodes = self.machine.snapshot().nodes.iter().enumerate();
-        let running = nodes.filter(|(_, n)| n.status == NodeStatus::Running).map(|(i, n)| (NodeId::at(i), n.attempt));
-        effects.execute = running.filter(|attempt| !self.bodies.contains_key(attempt)).collect();
+        effects.execute = self.without_body().collect();
         // And whatever has a body here and is to end may not have been told, for the same reason.
         let snapshot = self.machine.snapshot();
         for &(node, attempt) in self.bodies.keys() {
@@ -368,7 +395,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
 
     fn fenced(&mut self, why: &str) {
         tracing::info!(parent: &self.span, why, "the run is no longer ours");
-        self.bodies.values().for_each(|stop| stop.ask(StopReason::Fenced));
+        self.bodies.values().for_each(|body| body.stop.ask(StopReason::Fenced));
         self.end(Ended::Fenced);
     }
 

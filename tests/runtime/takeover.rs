@@ -347,6 +347,49 @@ async fn an_outage_of_the_store_fails_no_attempt_and_repeats_none() {
     assert_eq!(runs.inspect("in-1").await.unwrap().unwrap().nodes[0].failures, 0);
 }
 
+/// A body has its whole time from when it begins: what waits for the store has not begun, and no attempt of it is used up.
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_store_uses_up_no_attempt_of_a_body_that_has_not_begun() {
+    // Its start is refused again and again, or stored late.
+    for fault in [Fault::Unavailable, Fault::Delay(30 * SECOND)] {
+        let space = space().await;
+        let (runtime, faulty) = faulty_worker(&space).await;
+        let (app, journal) = (Gate::default(), Journal::default());
+        let runs = runtime.host(hurried(), (app.clone(), journal.clone())).unwrap();
+        let run = runs.start("r", 1).await.unwrap();
+        app.entered().await;
+        match fault {
+            Fault::Unavailable => faulty.plan(|_| Some(Fault::Unavailable)),
+            late => faulty.once(late, of_a_run),
+        }
+        app.open();
+        time_passes(&space, 40 * SECOND).await;
+        faulty.behave();
+        assert_eq!(run.outcome().await.unwrap(), 1, "{fault:?}");
+        assert_eq!(journal.all(), ["begins 1", "ends 1"], "{fault:?}");
+        let state = run.snapshot().await.unwrap().node("hurried").unwrap().clone();
+        assert_eq!((state.attempt, state.failures), (1, 0), "{fault:?}");
+    }
+}
+
+/// Waits for a gate, then does something that has two attempts of a second each.
+fn hurried() -> Topology<u64, u64, (Gate, Journal)> {
+    let mut t = Topology::builder::<u64>("hurried").app::<(Gate, Journal)>();
+    let input = t.input();
+    let first = t.node("first", input, async |ctx: Ctx<(Gate, Journal)>, value: u64| {
+        ctx.app().0.pass().await;
+        Ok(value)
+    });
+    let hurried = t.node("hurried", first, async |ctx: Ctx<(Gate, Journal)>, value: u64| {
+        ctx.app().1.note(format!("begins {}", ctx.attempt()));
+        ctx.clock().sleep(SECOND * 9 / 10).await;
+        ctx.app().1.note(format!("ends {}", ctx.attempt()));
+        Ok(value)
+    });
+    t.options(hurried).timeout(SECOND).max_attempts(2);
+    t.build(hurried).unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_starts_again_under_one_engine_takes_its_old_runs_up() {
     let space = space().await;

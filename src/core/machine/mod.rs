@@ -229,6 +229,17 @@ impl RunMachine {
         }
     }
 
+    /// Counts the time of an attempt from now on, when its body begins later than its start was decided, or has not begun yet.
+    ///
+    /// Nothing is said of an attempt that has ended meanwhile. It is no event, and nothing has to be stored for it: whoever takes the run
+    /// over starts an attempt of its own.
+    pub fn begin(&mut self, (node, attempt): (NodeId, u32), now: Timestamp) {
+        let limit = self.plan.policies[node.index()].timeout;
+        if let Ok(state) = self.running(node, attempt) {
+            state.deadline = limit.map(|limit| now + limit);
+        }
+    }
+
     /// Ends what took too long: attempts beyond their deadline, and bodies of a cancelled run beyond its grace.
     fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
         let abandoned = self.snapshot.cancel.as_ref().is_some_and(|c| c.at + self.plan.cancel_grace <= now);
