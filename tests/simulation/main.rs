@@ -74,10 +74,11 @@ fn try_many(scenario: &Scenario, command: &Command, scenarios: usize) -> bool {
     failures.is_empty() && *seeds == share && same
 }
 
-/// Runs a scenario with one seed, twice, and tells its story.
+/// Runs a scenario with one seed, twice, and tells its story from the beginning.
 fn tell(scenario: &Scenario, seed: u64) -> bool {
     let once = |told: bool| {
         explore(seed..seed + 1, 1, 1, |sim| {
+            sim.keep_story(usize::MAX);
             (scenario.run)(sim);
             if told {
                 println!("{sim}");

@@ -126,6 +126,19 @@ impl Simulation {
         self.seed
     }
 
+    /// Sets how many lines of its story are kept, which [`Display`](fmt::Display) tells: the last 400 unless it is set.
+    ///
+    /// ```
+    /// let mut sim = anabranch::testing::sim::Simulation::new(7);
+    /// sim.keep_story(1);
+    /// sim.crash("server");
+    /// let story = sim.to_string();
+    /// assert!(story.contains("(what came before is not kept)") && story.contains("is killed"), "{story}");
+    /// ```
+    pub fn keep_story(&mut self, lines: usize) {
+        self.net.trace.keep(lines);
+    }
+
     /// Adds a host and starts it. `run` is what it runs now, and again whenever it is started after a crash; when it returns, the
     /// host is down.
     ///

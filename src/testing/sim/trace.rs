@@ -1,7 +1,7 @@
 //! What happened in a simulation: a fingerprint of all of it, and the end of it in words.
 //!
-//! Two executions with one fingerprint did the same things in the same order. Only the last lines are kept, so that a day of virtual
-//! time needs no more memory than a second.
+//! Two executions with one fingerprint did the same things in the same order. Only the last lines are kept unless all are asked for, so
+//! that a day of virtual time needs no more memory than a second.
 
 use std::{
     collections::VecDeque,
@@ -11,19 +11,36 @@ use std::{
     time::Duration,
 };
 
-/// How many lines are kept.
+/// How many lines are kept, unless it is said.
 const LINES: usize = 400;
 
 /// The record of one simulation.
 #[derive(Clone, Default)]
 pub(super) struct Trace(Arc<Mutex<Record>>);
 
-#[derive(Default)]
 struct Record {
     // Fixed keys: the same in every process.
     hasher: DefaultHasher,
     lines: VecDeque<(Duration, Arc<str>, String)>,
+    most_lines: usize,
+    /// Whether lines are missing at the beginning.
+    cut: bool,
     events: u64,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { hasher: DefaultHasher::new(), lines: VecDeque::new(), most_lines: LINES, cut: false, events: 0 }
+    }
+}
+
+impl Record {
+    fn shorten(&mut self) {
+        while self.lines.len() > self.most_lines {
+            self.lines.pop_front();
+            self.cut = true;
+        }
+    }
 }
 
 impl Trace {
@@ -36,10 +53,15 @@ impl Trace {
         let mut record = self.record();
         record.events += 1;
         (at, &**host, &what).hash(&mut record.hasher);
-        if record.lines.len() == LINES {
-            record.lines.pop_front();
-        }
         record.lines.push_back((at, Arc::clone(host), what));
+        record.shorten();
+    }
+
+    /// Keeps so many lines from now on.
+    pub(super) fn keep(&self, lines: usize) {
+        let mut record = self.record();
+        record.most_lines = lines;
+        record.shorten();
     }
 
     /// Takes note of what needs no words.
@@ -62,7 +84,7 @@ impl Trace {
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let record = self.record();
-        if record.lines.len() == LINES {
+        if record.cut {
             writeln!(f, "(what came before is not kept)")?;
         }
         record.lines.iter().try_for_each(|(at, host, what)| writeln!(f, "{:>14.6}s  {host:<12} {what}", at.as_secs_f64()))
