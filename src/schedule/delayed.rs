@@ -110,7 +110,8 @@ impl Delayed {
     ///
     /// [`ScheduleError::Invalid`] for a key or a message that cannot be, [`ScheduleError::Past`] when that was asked for,
     /// [`ScheduleError::Store`] when the store does not answer. With [`StoreError::Unknown`] it may have been scheduled, and even sent:
-    /// again under the same key is harmless as long as it is not due.
+    /// again under the same key is harmless as long as it is not due when that answers. A process that stands still in between may send it
+    /// twice; a message with an id of its own is then dropped by the queue, within its window.
     ///
     /// # Cancel safety
     ///

@@ -11,15 +11,16 @@ use super::{Scenario, leaving::Leaving};
 use anabranch::{
     engine::{Message, Name, Outgoing, QueueOptions, Space},
     error::BoxError,
-    schedule::{Missed, Overlap, Schedule, Scheduler, Schedules, Status, fired_by},
+    schedule::{Event, Missed, Overlap, Schedule, Scheduler, Schedules, Status, fired_by},
     testing::{
         Dice, LesserStore,
-        check::schedules::{Event, check},
+        check::schedules::{self, check},
         sim::{Host, SERVER, Simulation, Trouble},
     },
     time::Timestamp,
 };
 use delays::Delays;
+use futures_util::StreamExt as _;
 use std::{
     collections::BTreeMap,
     num::{NonZeroU32, NonZeroUsize},
@@ -48,8 +49,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How far clocks are off at most, and how fast, in microseconds and millionths.
 const AHEAD: i64 = 500_000;
 const DRIFT: i64 = 10_000;
-/// By how much that differs until the end.
-const CLOCKS: Duration = Duration::from_millis(1500);
+/// By how much a clock is off at most until the end; two of them are twice as far apart.
+const CLOCKS: Duration = Duration::from_millis(1100);
 
 /// How it is found out what is due, and how it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,8 @@ struct Seen {
     came: BTreeMap<u64, Came>,
     /// When it was first said of a firing that it has ended, by its id.
     finished: BTreeMap<String, u64>,
+    /// When whoever sent a firing decided on it, by his clock and by its id: the server may have stood still before it took it.
+    decided: BTreeMap<String, u64>,
     delays: Delays,
 }
 
@@ -191,7 +194,7 @@ fn run(sim: &mut Simulation) {
     }
     let seen = world.seen();
     for status in &statuses {
-        judge(&seen, road, status, until, paused);
+        judge(&seen, status, until, paused);
     }
     assert_eq!(statuses.len(), schedules().len());
     seen.delays.judge(&seen.came, calm);
@@ -226,7 +229,7 @@ fn go_wrong(sim: &mut Simulation, dice: &mut Dice) {
 }
 
 /// Complains by a panic about what is wrong with a schedule.
-fn judge(seen: &Seen, road: Road, status: &Status, until: Duration, paused: Duration) {
+fn judge(seen: &Seen, status: &Status, until: Duration, paused: Duration) {
     let name = status.schedule.name();
     let rule = status.schedule.rule();
     let came: Vec<&Came> = seen.came.values().filter(|came| came.due.is_some() && came.payload == name).collect();
@@ -236,14 +239,20 @@ fn judge(seen: &Seen, road: Road, status: &Status, until: Duration, paused: Dura
         .collect();
     let at_least = due.iter().filter(|due| Duration::from_micros(**due) <= until).count();
     let of = || name.into();
-    let mut events: Vec<Event> = due.iter().map(|due| Event::Due { schedule: of(), due: *due }).collect();
-    let fired = |came: &&Came| Event::Fired { schedule: of(), due: came.due.unwrap_or(0), by: "server".into(), at: came.at };
+    let mut events: Vec<schedules::Event> = due.iter().map(|due| schedules::Event::Due { schedule: of(), due: *due }).collect();
+    let fired =
+        |came: &&Came| schedules::Event::Fired { schedule: of(), due: came.due.unwrap_or(0), by: "server".into(), at: came.at };
     events.extend(came.iter().map(fired));
     let none = |due: &&u64| came.iter().all(|came| came.due != Some(**due));
     // The record says how many, and not which: those of which nothing came.
     let dropped = status.missed + status.skipped + u64::from(status.queued.is_some());
     let silent = due.iter().filter(none).take(usize::try_from(dropped).unwrap_or(usize::MAX));
-    events.extend(silent.map(|due| Event::Skipped { schedule: of(), due: *due, why: "counted as dropped".into(), at: *due }));
+    events.extend(silent.map(|due| schedules::Event::Skipped {
+        schedule: of(),
+        due: *due,
+        why: "counted as dropped".into(),
+        at: *due,
+    }));
     let last = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
     if let Err(violation) = check(&events, CLOCKS, Some(last)) {
         panic!("{violation}\n{status:?}");
@@ -258,20 +267,20 @@ fn judge(seen: &Seen, road: Road, status: &Status, until: Duration, paused: Dura
     if plan.overlap == Overlap::Allow {
         assert_eq!(status.skipped, 0, "nothing of {name} waits");
     } else {
-        in_turn(seen, road, name, &came);
+        in_turn(seen, name, &came);
     }
 }
 
 /// None comes while the one before goes on.
-fn in_turn(seen: &Seen, road: Road, name: &str, came: &[&Came]) {
+fn in_turn(seen: &Seen, name: &str, came: &[&Came]) {
     let mut turns: Vec<&&Came> = came.iter().collect();
     turns.sort_by_key(|came| came.due);
     for pair in turns.windows(2) {
         let [before, next] = pair else { continue };
         let id = format!("{name}@{}", ORIGIN + Duration::from_micros(before.due.unwrap_or(0)));
-        // Without commits it may be sent long after it was decided, from when on patience counts.
-        let since = if road == Road::Bare { before.due.unwrap_or(0) } else { before.at };
-        let given_up = since + u64::try_from(PATIENCE.saturating_sub(CLOCKS).as_micros()).unwrap_or(0);
+        // Patience counts from the decision. Of one who died since it is only known that it was not before its time.
+        let since = seen.decided.get(&id).copied().unwrap_or(before.due.unwrap_or(0));
+        let given_up = since + u64::try_from(PATIENCE.saturating_sub(2 * CLOCKS).as_micros()).unwrap_or(0);
         let over = seen.finished.get(&id).copied().unwrap_or(u64::MAX).min(given_up);
         assert!(next.at >= over, "{next:?} of {name} came before {before:?} was over at {over} us");
     }
@@ -287,7 +296,15 @@ async fn see_to_it(host: Host, world: World) -> Result<(), BoxError> {
         }
         host.clock().sleep(SECOND / 4).await;
     };
-    host.clock().sleep(SECOND * u32::try_from(3 + host.roll(40))?).await;
+    let told = async {
+        let mut events = scheduler.events();
+        while let Some(event) = events.next().await {
+            if let Event::Fired { firing, late, .. } = event {
+                world.seen().decided.insert(firing.id, true_micros(firing.at + late));
+            }
+        }
+    };
+    host.clock().timeout(SECOND * u32::try_from(3 + host.roll(40))?, told).await;
     host.say("leaves");
     scheduler.drain().await;
     world.leaving.leave(&host);
