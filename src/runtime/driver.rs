@@ -48,7 +48,10 @@ pub(super) struct Driver<C> {
     /// What waits is written once everybody who is ready has had a turn.
     gathers: bool,
     /// In an order of its own: they are told to stop in that.
-    bodies: BTreeMap<(NodeId, u32), Body>,
+    bodies: BTreeMap<(NodeId, u32), Stop>,
+    /// Of each node, which attempt's body began here last, and when: from then on its time counts. That it was decided may be long ago, if
+    /// the store was away.
+    begun: Vec<Option<(u32, Timestamp)>>,
     /// Bodies, the write and the timer; dropped with the actor, so nothing outlives it.
     tasks: JoinSet<()>,
     timer: Option<(Timestamp, AbortHandle)>,
@@ -56,13 +59,6 @@ pub(super) struct Driver<C> {
     progress: newest::Sender<Progress>,
     backoff: Backoff,
     span: Span,
-}
-
-/// A body that runs.
-struct Body {
-    stop: Stop,
-    /// From when its time counts: that it was decided may be long ago, if the store was away.
-    began: Timestamp,
 }
 
 /// Events that are persisted together.
@@ -111,6 +107,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
             writes: 0,
             gathers: false,
             bodies: BTreeMap::new(),
+            begun: Vec::new(),
             tasks: JoinSet::new(),
             timer: None,
             releasing: false,
@@ -147,21 +144,26 @@ impl<C: Send + Sync + 'static> Driver<C> {
         }
     }
 
-    /// Applies an event; no time passes for an attempt whose start is not stored, since its body does not run yet.
+    /// Applies an event; no time passes for an attempt whose start is not stored, since its body has not begun.
     fn apply(&mut self, event: Event, at: Timestamp) -> Result<Effects, IllegalEvent> {
         if event == Event::Tick {
-            for attempt in self.without_body().collect::<Vec<_>>() {
-                self.machine.begin(attempt, at);
+            for (attempt, began) in self.running() {
+                if began.is_none() {
+                    self.machine.begin(attempt, at);
+                }
             }
         }
         self.machine.apply(event, at)
     }
 
-    /// Returns the attempts that run and have no body here.
-    fn without_body(&self) -> impl Iterator<Item = (NodeId, u32)> {
-        let nodes = self.machine.snapshot().nodes.iter().enumerate();
-        let running = nodes.filter(|(_, n)| n.status == NodeStatus::Running).map(|(i, n)| (NodeId::at(i), n.attempt));
-        running.filter(|attempt| !self.bodies.contains_key(attempt))
+    /// Returns the attempts that run, and when their bodies began here, if they did. They may have ended since.
+    fn running(&self) -> Vec<((NodeId, u32), Option<Timestamp>)> {
+        let nodes = self.machine.snapshot().nodes.iter().enumerate().filter(|(_, node)| node.status == NodeStatus::Running);
+        let begun = |index, attempt| {
+            let last: Option<(u32, Timestamp)> = self.begun.get(index).copied().flatten();
+            last.filter(|(begun, _)| *begun == attempt).map(|(_, at)| at)
+        };
+        nodes.map(|(index, node)| ((NodeId::at(index), node.attempt), begun(index, node.attempt))).collect()
     }
 
     pub(super) fn body_ended(&mut self, node: NodeId, attempt: u32, end: End) {
@@ -180,7 +182,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
 
     pub(super) fn release(&mut self) {
         self.releasing = true;
-        self.bodies.values().for_each(|body| body.stop.ask(StopReason::Shutdown));
+        self.bodies.values().for_each(|stop| stop.ask(StopReason::Shutdown));
     }
 
     pub(super) fn release_now(&mut self) {
@@ -287,8 +289,8 @@ impl<C: Send + Sync + 'static> Driver<C> {
     /// Does what a persisted transition asks for.
     fn perform(&mut self, effects: Effects, attempts: Vec<Attempt>) {
         for (node, attempt, reason) in effects.stop {
-            if let Some(body) = self.bodies.get(&(node, attempt)) {
-                body.stop.ask(reason);
+            if let Some(stop) = self.bodies.get(&(node, attempt)) {
+                stop.ask(reason);
             }
         }
         if let Some(status) = effects.finished {
@@ -311,9 +313,13 @@ impl<C: Send + Sync + 'static> Driver<C> {
         let (hosted, myself, run) = (Arc::clone(&self.hosted), self.myself.clone(), Arc::clone(&self.run));
         let desk = Desk::new(hosted, myself, run, attempt, stop.subscribe());
         self.tasks.spawn(body::run(desk).instrument(span));
-        let began = self.hosted.clock().now();
-        self.machine.begin((node, number), began);
-        self.bodies.insert((node, number), Body { stop, began });
+        let now = self.hosted.clock().now();
+        self.machine.begin((node, number), now);
+        if self.begun.len() <= node.index() {
+            self.begun.resize(self.machine.snapshot().nodes.len(), None);
+        }
+        self.begun[node.index()] = Some((number, now));
+        self.bodies.insert((node, number), stop);
     }
 
     pub(super) async fn nudged(&mut self) {
@@ -364,8 +370,10 @@ impl<C: Send + Sync + 'static> Driver<C> {
         let Ok(mut effects) = self.machine.refresh(stored, now) else {
             return self.fenced("the run was migrated");
         };
-        for (attempt, body) in &self.bodies {
-            self.machine.begin(*attempt, body.began);
+        for (attempt, began) in self.running() {
+            if let Some(began) = began {
+                self.machine.begin(attempt, began);
+            }
         }
         let mut events = Vec::with_capacity(batch.events.len());
         for Recorded { event, at, reply } in batch.events {
@@ -377,9 +385,9 @@ impl<C: Send + Sync + 'static> Driver<C> {
                 Err(refused) => answer(reply, Err(refused.into())),
             }
         }
-        // Whatever runs in this epoch and has no body here never started: it was committed by a write whose outcome we missed,
-        // or follows from the note.
-        effects.execute = self.without_body().collect();
+        // Whatever runs in this epoch and has not begun here never started: it was committed by a write whose outcome we missed,
+        // or follows from the note. A body that has ended and was too late is not started again: its attempt ends as it did before.
+        effects.execute = self.running().into_iter().filter(|(_, began)| began.is_none()).map(|(attempt, _)| attempt).collect();
         // And whatever has a body here and is to end may not have been told, for the same reason.
         let snapshot = self.machine.snapshot();
         for &(node, attempt) in self.bodies.keys() {
@@ -395,7 +403,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
 
     fn fenced(&mut self, why: &str) {
         tracing::info!(parent: &self.span, why, "the run is no longer ours");
-        self.bodies.values().for_each(|body| body.stop.ask(StopReason::Fenced));
+        self.bodies.values().for_each(|stop| stop.ask(StopReason::Fenced));
         self.end(Ended::Fenced);
     }
 

@@ -56,12 +56,12 @@ impl Clerk {
     /// Decides what a schedule asks for now, stores it and sends it.
     pub(super) async fn fire(&self, due: &Due) -> Outcome {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
-        let mut lost: Option<Tick> = None;
+        let mut lost: Option<(Tick, Timestamp)> = None;
         for _ in 0..ATTEMPTS {
             let Some((record, revision)) = self.ledger.schedule(&due.key).await? else { return Ok(None) };
             let now = self.now(due.armed);
-            if let Some(tick) = lost.take_if(|tick| tick.record == record) {
-                self.tell(&due.name, tick, now);
+            if let Some((tick, decided)) = lost.take_if(|(tick, _)| tick.record == record) {
+                self.tell(&due.name, tick, decided);
                 return Ok(record.next);
             }
             let key = (&due.key, due.name.as_str());
@@ -90,7 +90,7 @@ impl Clerk {
                 (Ok(()), None) => {}
                 (Err(StoreError::Conflict), _) => self.clock.sleep(backoff.next_delay()).await,
                 (Err(StoreError::Unknown(_)), tick) => {
-                    lost = tick;
+                    lost = tick.map(|tick| (tick, now));
                     self.clock.sleep(backoff.next_delay()).await;
                 }
                 (Err(error), _) => return Err(error.into()),

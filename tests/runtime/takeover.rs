@@ -372,6 +372,37 @@ async fn an_outage_of_the_store_uses_up_no_attempt_of_a_body_that_has_not_begun(
     }
 }
 
+/// A body ends after its timeout was decided and before that was stored, and somebody leaves a note meanwhile.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_ended_too_late_is_not_started_again_after_a_conflict() {
+    let space = space().await;
+    let (runtime, faulty) = faulty_worker(&space).await;
+    let (other, journal) = (worker(&space).await, Journal::default());
+    let go = Signal::<bool>::new("go");
+    let topology = || {
+        let mut t = Topology::builder::<u64>("late").app::<Journal>();
+        let input = t.input();
+        let work = t.node("work", input, async |ctx: Ctx<Journal>, value: u64| {
+            ctx.app().note(format!("begins {}", ctx.attempt()));
+            if ctx.attempt() == 1 {
+                ctx.clock().sleep(SECOND * 3 / 2).await;
+            }
+            Ok(value)
+        });
+        t.options(work).timeout(SECOND).retry(RetryPolicy::default().delays([SECOND]).jitter(0));
+        let waits = t.wait_for("waits", work, go.clone());
+        t.build((work, waits)).unwrap()
+    };
+    let runs = runtime.host(topology(), journal.clone()).unwrap();
+    let there = other.host(topology(), journal.clone()).unwrap();
+    let run = runs.start("r", 1).await.unwrap();
+    faulty.once(Fault::Delay(2 * SECOND), of_a_run);
+    time_passes(&space, SECOND * 6 / 5).await;
+    there.signal("r", go.clone(), true).await.unwrap();
+    assert_eq!(run.outcome().await.unwrap(), (1, true));
+    assert_eq!(journal.all(), ["begins 1", "begins 2"]);
+}
+
 /// Waits for a gate, then does something that has two attempts of a second each.
 fn hurried() -> Topology<u64, u64, (Gate, Journal)> {
     let mut t = Topology::builder::<u64>("hurried").app::<(Gate, Journal)>();
