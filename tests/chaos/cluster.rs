@@ -14,7 +14,7 @@ use anabranch::{
     time::Clock,
 };
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
-use std::{fs, io, path::Path, sync::Arc, time::Duration};
+use std::{fmt, fs, io, path::Path, sync::Arc, time::Duration};
 
 pub(crate) const NODES: usize = 3;
 /// The space of the workload, and the stream that holds it.
@@ -32,6 +32,25 @@ pub(crate) struct Cluster {
     why_no_disks: Option<String>,
     links: Arc<Links>,
     clock: Clock,
+}
+
+/// A node that is not well, and why.
+#[derive(Debug)]
+pub(crate) struct Unwell {
+    node: usize,
+    why: String,
+}
+
+impl fmt::Display for Unwell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl From<Unwell> for io::Error {
+    fn from(unwell: Unwell) -> Self {
+        Self::new(io::ErrorKind::TimedOut, unwell.why)
+    }
 }
 
 impl Cluster {
@@ -114,15 +133,14 @@ impl Cluster {
     }
 
     /// Waits until all nodes are well: whatever was done to them is over, and all replicas are as new as their leaders'.
-    pub(crate) async fn heals(&self) -> io::Result<()> {
+    pub(crate) async fn heals(&self) -> Result<(), Unwell> {
         let until = self.clock.instant() + HEALS;
         let mut node = 0;
         while node < NODES {
             match monitor::health(&self.address(node)).await {
                 Ok(()) => node += 1,
                 Err(why) if self.clock.instant() > until => {
-                    let text = format!("{} is not well after {HEALS:?}: {why}", self.name(node));
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                    return Err(Unwell { node, why: format!("{} is not well after {HEALS:?}: {why}", self.name(node)) });
                 }
                 // All of them have to be well at about the same time.
                 Err(_) => {
@@ -132,6 +150,16 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Waits until all nodes are well, and starts one again that does not catch up by itself, once, as whoever runs it would: servers are
+    /// known to ask for the same catch-up for ever (nats-server issue 6964, pull request 8555). Says which.
+    pub(crate) async fn mend(&mut self) -> io::Result<String> {
+        let Err(unwell) = self.heals().await else { return Ok(String::new()) };
+        self.kill(unwell.node);
+        self.launch(unwell.node)?;
+        self.heals().await?;
+        Ok(format!("; {}, and is since it was started again", unwell.why))
     }
 
     /// Tells whether a node answers.

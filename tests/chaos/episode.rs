@@ -98,7 +98,7 @@ async fn faulty(
 
     say("no more faults; what was begun comes to its end");
     workers.look()?;
-    cluster.heals().await?;
+    say(&format!("all nodes are well{}", cluster.mend().await?));
     workers.finish().await?;
     audit(&format!("{url}&timeout=5s"), &folder.join("audit.jsonl"), &lines(folder)?).await?;
     workers.end().await?;

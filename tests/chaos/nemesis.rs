@@ -43,6 +43,7 @@ pub(crate) async fn strike_nodes(cluster: &mut Cluster, fault: Fault) -> io::Res
     let any = pick(&mut dice, NODES);
     let leaders = cluster.leaders(None).await;
     let leader = cluster.find(leaders.stream.as_deref()).unwrap_or(any);
+    let mut mended = String::new();
     let follower = (leader + 1 + pick(&mut dice, NODES - 1)) % NODES;
     let effect = match fault.kind {
         Kind::KillLeader => killed(cluster, leader, fault.lasts).await?,
@@ -107,7 +108,7 @@ pub(crate) async fn strike_nodes(cluster: &mut Cluster, fault: Fault) -> io::Res
                 cluster.stop(node)?;
                 check(!cluster.answers(node).await, "a node that ended answers")?;
                 cluster.launch(node)?;
-                cluster.heals().await?;
+                mended += &cluster.mend().await?;
             }
             "all of them".to_owned()
         }
@@ -130,8 +131,7 @@ pub(crate) async fn strike_nodes(cluster: &mut Cluster, fault: Fault) -> io::Res
             return Err(no_effect("it is nothing that could be done to a node"));
         }
     };
-    cluster.heals().await?;
-    Ok(effect)
+    Ok(effect + &mended + &cluster.mend().await?)
 }
 
 async fn killed(cluster: &mut Cluster, node: usize, lasts: Duration) -> io::Result<Effect> {

@@ -15,7 +15,7 @@ use anabranch::{
     engine::Engine,
     time::Clock,
 };
-use std::{path::Path, process::Command, time::Duration};
+use std::{io, path::Path, process::Command, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +84,7 @@ pub(crate) async fn measure(sync: Sync, nodes: usize, folder: &Path) -> Result<O
             say(&format!("after that loss of power the servers did not recover: {error}"));
             return Ok(Some(Loss { acknowledged: sum, missing: None }));
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(io::Error::from(error).into()),
     }
     // By somebody who has seen nothing before: a process waits for what it knows to be there, and here that may be gone.
     let cells = self::cells(&cluster).await?;
