@@ -9,7 +9,7 @@ use anabranch::{
     schedule::{Delayed, Event, Missed, Placed, Rule, Schedule, ScheduleError, Scheduler, Schedules},
     testing::{
         LesserStore,
-        faulty::{Fault, FaultyStore, Odds},
+        faulty::{Fault, FaultyStore, Odds, Op},
     },
     time::{Clock, Timestamp},
 };
@@ -357,4 +357,29 @@ async fn who_takes_a_message_back_and_loses_the_answer_is_not_told_that_it_was_s
         assert_eq!(Delayed::new(place.space()).unwrap().get("k").await.unwrap(), None);
     }
     assert!(!delayed.cancel("k").await.unwrap(), "nothing waits");
+}
+
+/// The lateness is that of the decision that was stored, however long it takes to find out that it was.
+#[tokio::test(start_paused = true)]
+async fn a_firing_whose_answer_was_lost_is_not_told_as_later_than_it_was() {
+    let place = memory(Road::Timers).await;
+    let (space, store) = breakable(place.space(), 1);
+    let scheduler = Scheduler::builder(&space).spawn().await.unwrap();
+    let mut events = scheduler.events();
+    Schedules::new(place.space()).unwrap().create(&schedule("@every 60s")).await.unwrap();
+    let mut lost = false;
+    store.plan(move |call| {
+        if lost {
+            return (call.op == Op::Read).then_some(Fault::Delay(seconds(10)));
+        }
+        lost = call.op == Op::Commit;
+        lost.then_some(Fault::Unknown { applied: true })
+    });
+    let (firing, late) = loop {
+        if let Event::Fired { firing, late, .. } = events.next().await.unwrap() {
+            break (firing, late);
+        }
+    };
+    assert!(place.clock().now().since(firing.at) >= seconds(10), "the answer was not lost");
+    assert!(late < seconds(1), "{late:?}");
 }
