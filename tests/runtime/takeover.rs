@@ -8,7 +8,10 @@ use anabranch::{
     Ctx, NodeResult, RetryPolicy, Topology,
     core::snapshot::{FailureKind, RunStatus},
     runtime::Runtime,
-    testing::faulty::{Call, Fault, Op},
+    testing::{
+        faulty::{Call, Fault, Op},
+        pass,
+    },
     topology::{NodeOptions, Signal},
 };
 use std::time::Duration;
@@ -385,7 +388,7 @@ async fn an_attempt_that_ended_too_late_is_not_started_again_after_a_conflict() 
         let work = t.node("work", input, async |ctx: Ctx<Journal>, value: u64| {
             ctx.app().note(format!("begins {}", ctx.attempt()));
             if ctx.attempt() == 1 {
-                ctx.clock().sleep(SECOND * 3 / 2).await;
+                pass(SECOND * 3 / 2).await;
             }
             Ok(value)
         });
@@ -413,7 +416,7 @@ fn hurried() -> Topology<u64, u64, (Gate, Journal)> {
     });
     let hurried = t.node("hurried", first, async |ctx: Ctx<(Gate, Journal)>, value: u64| {
         ctx.app().1.note(format!("begins {}", ctx.attempt()));
-        ctx.clock().sleep(SECOND * 9 / 10).await;
+        pass(SECOND * 9 / 10).await;
         ctx.app().1.note(format!("ends {}", ctx.attempt()));
         Ok(value)
     });
