@@ -107,8 +107,12 @@ async fn one(host: &Host, world: &World, delayed: &Delayed, n: u64) {
         0 => {
             let at = due(500 + host.roll(5000));
             world.seen().delays.known(&key).due.push(true_micros(at));
-            if delayed.reschedule(&key, at).await.is_ok() {
-                world.seen().delays.known(&key).due = vec![true_micros(at)];
+            let moved = delayed.reschedule(&key, at).await.is_ok();
+            let mut seen = world.seen();
+            let known = seen.delays.known(&key);
+            // One that was sent before was not moved.
+            if moved && known.again == 0 {
+                known.due = vec![true_micros(at)];
             }
         }
         1 => {

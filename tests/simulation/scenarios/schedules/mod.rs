@@ -177,8 +177,9 @@ fn run(sim: &mut Simulation) {
         sim.run_for(SECOND);
         world.leaving.restart(sim);
     }
-    // What a wrong clock makes late is not due yet.
-    let until = sim.elapsed().saturating_sub(4 * SECOND);
+    // What a wrong clock makes late is not due yet; and what somebody was woken up for who just left comes to another one after the silence of
+    // five seconds that stands for a death.
+    let until = sim.elapsed().saturating_sub(7 * SECOND);
     let statuses = sim.ask(move |host| async move {
         let schedules = Schedules::new(&road.on(host.engine().space("shop").await?))?;
         for schedule in self::schedules() {
