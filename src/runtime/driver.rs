@@ -93,6 +93,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
         let snapshot = machine.snapshot();
         let span = telemetry::run_span(&snapshot.topology, &snapshot.run, snapshot.epoch, snapshot.trace.as_ref());
         let claim = (hosted.shared.worker.me().clone(), snapshot.epoch);
+        let begun = vec![None; snapshot.nodes.len()];
         hosted.enter(snapshot.run.clone(), Live { actor: myself.clone(), progress: progress.subscribe() });
         Self {
             hosted,
@@ -107,7 +108,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
             writes: 0,
             gathers: false,
             bodies: BTreeMap::new(),
-            begun: Vec::new(),
+            begun,
             tasks: JoinSet::new(),
             timer: None,
             releasing: false,
@@ -158,12 +159,13 @@ impl<C: Send + Sync + 'static> Driver<C> {
 
     /// Returns the attempts that run, and when their bodies began here, if they did. They may have ended since.
     fn running(&self) -> Vec<((NodeId, u32), Option<Timestamp>)> {
-        let nodes = self.machine.snapshot().nodes.iter().enumerate().filter(|(_, node)| node.status == NodeStatus::Running);
-        let begun = |index, attempt| {
-            let last: Option<(u32, Timestamp)> = self.begun.get(index).copied().flatten();
-            last.filter(|(begun, _)| *begun == attempt).map(|(_, at)| at)
-        };
-        nodes.map(|(index, node)| ((NodeId::at(index), node.attempt), begun(index, node.attempt))).collect()
+        let nodes = self.machine.snapshot().nodes.iter().zip(&self.begun).enumerate();
+        let running = nodes.filter(|(_, (node, _))| node.status == NodeStatus::Running);
+        let when = running.map(|(index, (node, last))| {
+            let began = last.filter(|(attempt, _)| *attempt == node.attempt).map(|(_, at)| at);
+            ((NodeId::at(index), node.attempt), began)
+        });
+        when.collect()
     }
 
     pub(super) fn body_ended(&mut self, node: NodeId, attempt: u32, end: End) {
@@ -315,9 +317,6 @@ impl<C: Send + Sync + 'static> Driver<C> {
         self.tasks.spawn(body::run(desk).instrument(span));
         let now = self.hosted.clock().now();
         self.machine.begin((node, number), now);
-        if self.begun.len() <= node.index() {
-            self.begun.resize(self.machine.snapshot().nodes.len(), None);
-        }
         self.begun[node.index()] = Some((number, now));
         self.bodies.insert((node, number), stop);
     }
