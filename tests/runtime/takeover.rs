@@ -36,6 +36,20 @@ fn once_gated(options: impl FnOnce(&mut NodeOptions)) -> Topology<u64, u64, App>
     })
 }
 
+/// A body that has a second, and again a second later; then a signal is waited for.
+fn noted<F, Fut>(go: &Signal<bool>, body: F) -> Topology<u64, (u64, bool), Journal>
+where
+    F: Fn(Ctx<Journal>, u64) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = NodeResult<u64>> + Send + 'static,
+{
+    let mut t = Topology::builder::<u64>("noted").app::<Journal>();
+    let input = t.input();
+    let work = t.node("work", input, body);
+    t.options(work).timeout(SECOND).retry(RetryPolicy::default().delays([SECOND]).jitter(0));
+    let waits = t.wait_for("waits", work, go.clone());
+    t.build((work, waits)).unwrap()
+}
+
 fn of_a_run(call: &Call<'_>) -> bool {
     call.writes_below("run.")
 }
@@ -298,18 +312,13 @@ async fn a_note_that_hides_a_lost_answer_does_not_keep_a_body_from_being_stopped
     let (other, journal) = (worker(&space).await, Journal::default());
     let go = Signal::<bool>::new("go");
     let topology = || {
-        let mut t = Topology::builder::<u64>("noted").app::<Journal>();
-        let input = t.input();
-        let work = t.node("work", input, async |ctx: Ctx<Journal>, value: u64| -> NodeResult<u64> {
+        noted(&go, async |ctx: Ctx<Journal>, value| {
             if ctx.attempt() == 1 {
                 let reason = ctx.cancelled().await;
                 ctx.app().note(format!("stopped: {reason}"));
             }
             Ok(value)
-        });
-        t.options(work).timeout(SECOND).retry(RetryPolicy::default().delays([SECOND]).jitter(0));
-        let waits = t.wait_for("waits", work, go.clone());
-        t.build((work, waits)).unwrap()
+        })
     };
     let runs = runtime.host(topology(), journal.clone()).unwrap();
     let there = other.host(topology(), journal.clone()).unwrap();
@@ -383,18 +392,13 @@ async fn an_attempt_that_ended_too_late_is_not_started_again_after_a_conflict() 
     let (other, journal) = (worker(&space).await, Journal::default());
     let go = Signal::<bool>::new("go");
     let topology = || {
-        let mut t = Topology::builder::<u64>("late").app::<Journal>();
-        let input = t.input();
-        let work = t.node("work", input, async |ctx: Ctx<Journal>, value: u64| {
+        noted(&go, async |ctx: Ctx<Journal>, value| {
             ctx.app().note(format!("begins {}", ctx.attempt()));
             if ctx.attempt() == 1 {
                 pass(SECOND * 3 / 2).await;
             }
             Ok(value)
-        });
-        t.options(work).timeout(SECOND).retry(RetryPolicy::default().delays([SECOND]).jitter(0));
-        let waits = t.wait_for("waits", work, go.clone());
-        t.build((work, waits)).unwrap()
+        })
     };
     let runs = runtime.host(topology(), journal.clone()).unwrap();
     let there = other.host(topology(), journal.clone()).unwrap();
