@@ -171,7 +171,9 @@ impl<C: Send + Sync + 'static> Driver<C> {
     pub(super) fn body_ended(&mut self, node: NodeId, attempt: u32, end: End) {
         self.bodies.remove(&(node, attempt));
         if self.releasing && matches!(end, End::Stopped) && self.machine.snapshot().cancel.is_none() {
-            // The release takes the attempt back; as an event of its own, its end would start the next one.
+            // The release takes the attempt back; as an event of its own, its end would start the next one. Until then other bodies may
+            // take their time, and no time passes for this attempt: what was stopped does not time out.
+            self.begun[node.index()].take_if(|(last, _)| *last == attempt);
             return;
         }
         self.happened(end.into_event(node, attempt), None);
@@ -416,6 +418,8 @@ impl<C: Send + Sync + 'static> Driver<C> {
 
     /// Sleeps until the machine has something to do.
     fn arm(&mut self) {
+        // Ended tasks are reaped here, after every message, so that a long run does not collect them.
+        while self.tasks.try_join_next().is_some() {}
         let next = self.machine.next_deadline().filter(|_| self.ended().is_none());
         if self.timer.as_ref().map(|(at, _)| *at) == next {
             return;
@@ -431,8 +435,6 @@ impl<C: Send + Sync + 'static> Driver<C> {
             });
             self.timer = Some((at, timer));
         }
-        // Ended tasks are reaped here, so that a long run does not collect them.
-        while self.tasks.try_join_next().is_some() {}
     }
 
     /// Large values expire with their run. A crash before this leaves them to whoever deletes the run.

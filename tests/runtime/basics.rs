@@ -10,9 +10,12 @@ use anabranch::{
     runtime::{OnDuplicate, RunError, StartOptions},
     testing::faulty::Op,
 };
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -149,17 +152,29 @@ async fn progress_shows_every_node_finished_and_ends_with_the_run() {
 #[tokio::test(start_paused = true)]
 async fn lists_tell_status_and_owner_without_reading_runs() {
     let space = space().await;
-    let (runtime, gate) = (worker(&space).await, Gate::default());
+    let ((runtime, store), gate) = (faulty_worker(&space).await, Gate::default());
     let runs = runtime.host(gated(), gate.clone()).unwrap();
     runs.start("held #1", 1).await.unwrap();
     gate.entered().await;
-    let listed: Vec<_> = runs.list().await.unwrap().map(Result::unwrap).collect().await;
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&reads);
+    store.plan(move |call| {
+        counted.fetch_add(usize::from(call.op == Op::Read), Ordering::SeqCst);
+        None
+    });
+    let list = async || {
+        let before = reads.load(Ordering::SeqCst);
+        let listed: Vec<_> = runs.list().await.unwrap().try_collect().await.unwrap();
+        assert_eq!(reads.load(Ordering::SeqCst), before, "a list reads nothing");
+        listed
+    };
+    let listed = list().await;
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].id.as_str(), listed[0].status), ("held #1", RunStatus::Running));
     assert_eq!(listed[0].worker.as_deref(), Some(runtime.worker_id()));
     gate.open();
     runs.get("held #1").await.unwrap().outcome().await.unwrap();
-    let listed: Vec<_> = runs.list().await.unwrap().try_collect().await.unwrap();
+    let listed = list().await;
     assert_eq!((listed[0].status, listed[0].worker.as_deref()), (RunStatus::Completed, None));
 }
 

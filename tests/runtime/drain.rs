@@ -8,7 +8,10 @@ use anabranch::{
     Ctx, NodeError, NodeResult, StopReason,
     core::snapshot::{NodeStatus, RunStatus},
     runtime::{RunError, Runtime},
-    testing::faulty::{Call, Fault},
+    testing::{
+        faulty::{Call, Fault},
+        pass,
+    },
 };
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -155,6 +158,39 @@ async fn a_body_that_ends_during_the_drain_is_recorded_and_nothing_follows_it_he
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_a_drain_stopped_does_not_time_out_while_another_one_ends() {
+    let space = space().await;
+    let (runtime, gate) = (worker(&space).await, Gate::default());
+    let mut t = anabranch::Topology::builder::<u64>("two").app::<Gate>();
+    let input = t.input();
+    let heeds = t.node("heeds", input, async |ctx: Ctx<Gate>, value: u64| {
+        tokio::select! {
+            () = pass(10 * SECOND) => Ok(value),
+            _ = ctx.cancelled() => Err(NodeError::retryable("stopped")),
+        }
+    });
+    t.options(heeds).timeout(2 * SECOND).retry(anabranch::RetryPolicy::never());
+    let deaf = t.node("deaf", input, async |ctx: Ctx<Gate>, value: u64| {
+        ctx.app().pass().await;
+        Ok(value)
+    });
+    let sum = t.node("sum", (heeds, deaf), async |_: Ctx<Gate>, (one, other): (u64, u64)| Ok(one + other));
+    let runs = runtime.host(t.build(sum).unwrap(), gate.clone()).unwrap();
+    runs.start("r", 1).await.unwrap();
+    gate.entered().await;
+    let opening = async {
+        time_passes(&space, 3 * SECOND).await;
+        gate.open();
+    };
+    let (drained, ()) = tokio::join!(runtime.drain(), opening);
+    drained.unwrap();
+    let run = runs.inspect("r").await.unwrap().unwrap();
+    let states: Vec<_> = run.nodes.iter().map(|node| (node.status, node.failures)).collect();
+    assert_eq!(states, [(NodeStatus::Pending, 0), (NodeStatus::Completed, 0), (NodeStatus::Pending, 0)]);
+    assert_eq!(run.status, RunStatus::Running);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_heartbeat_goes_on_while_bodies_end() {
     let space = space().await;
     let patient = options().drain_timeout(10 * LEASE);
@@ -281,6 +317,11 @@ async fn messages_without_a_run_are_handed_back_at_once() {
 #[tokio::test(start_paused = true)]
 async fn dropping_the_last_handle_leaves_no_task_behind() {
     let space = space().await;
+    let told = Told::of(&space, "in").await;
+    // What opening the space and its queue has begun is over, or stays with them.
+    time_passes(&space, 20 * SECOND).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     let app = Arc::new(());
     let witness = Arc::downgrade(&app);
     let (runtime, gate) = (worker(&space).await, Gate::default());
@@ -296,11 +337,14 @@ async fn dropping_the_last_handle_leaves_no_task_behind() {
         }
     };
     let runs = runtime.host(single(|_| {}, body), app).unwrap();
-    let told = Told::of(&space, "in").await;
     let supervisor = runs.supervise(told.queue()).spawn().await.unwrap();
     drop(runs.start("r", 1).await.unwrap());
     gate.entered().await;
+    assert!(tasks() > before, "it works");
     drop((supervisor, runs, runtime));
     time_passes(&space, SECOND).await;
     assert!(witness.upgrade().is_none(), "whatever used the application is gone");
+    // Keys that were used are looked after until they have been idle for a while.
+    time_passes(&space, 20 * SECOND).await;
+    assert_eq!(tasks(), before);
 }
