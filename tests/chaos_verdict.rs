@@ -26,6 +26,7 @@ mod worker;
 #[path = "chaos/workload/mod.rs"]
 mod workload;
 
+use anabranch::time::Clock;
 use clap::ValueEnum as _;
 use faults::{Fault, Kind, decks};
 use history::{Act, Answer, Fact, Line};
@@ -203,4 +204,18 @@ fn a_firing_that_is_missing_or_sent_twice_is_seen() {
     is_content(&[life("w0", [fired(1, 1), fired(2, 2), fired(2, 2), fired(3, 3)])]);
     complains(&[life("w0", [fired(1, 1), fired(3, 2)])], "schedules.missed");
     complains(&[life("w0", [fired(1, 1), fired(2, 2), fired(2, 3)])], "schedules.twice");
+}
+
+#[test]
+fn a_schedule_that_stops_before_it_is_paused_is_seen() {
+    // A firing is noted when it comes, at the second after the boot at which it is due.
+    let wall = u64::try_from(Clock::system().now().as_micros()).unwrap() - history::now() / 1000;
+    let fired = |second: u64| {
+        let due = ((wall / 1_000_000 + second) * 1_000_000).cast_signed();
+        (second + 1, Fact::Fired { firing: format!("tick@{second}"), due, place: second })
+    };
+    let until = |last: u64| [life("w0", (1..=last).map(fired)), life("audit", [(100, Fact::Pauses)])];
+    is_content(&until(99));
+    is_content(&until(92));
+    complains(&until(80), "schedules.missed");
 }

@@ -127,9 +127,18 @@ impl Cluster {
         Leaders::default()
     }
 
-    /// The index of a node by its name.
-    pub(crate) fn find(&self, name: Option<&str>) -> Option<usize> {
-        (0..NODES).find(|node| Some(self.name(*node)) == name)
+    /// Who leads the workload's stream, and who leads the cluster, as soon as somebody leads both.
+    pub(crate) async fn led(&self) -> io::Result<(usize, usize)> {
+        let find = |name: Option<String>| (0..NODES).find(|node| Some(self.name(*node)) == name.as_deref());
+        let until = self.clock.instant() + HEALS;
+        while self.clock.instant() < until {
+            let leaders = self.leaders(None).await;
+            if let (Some(stream), Some(meta)) = (find(leaders.stream), find(leaders.meta)) {
+                return Ok((stream, meta));
+            }
+            self.clock.sleep(LOOK).await;
+        }
+        Err(io::Error::other(format!("nobody leads the stream and the cluster after {HEALS:?}")))
     }
 
     /// Waits until all nodes are well: whatever was done to them is over, and all replicas are as new as their leaders'.
@@ -202,15 +211,10 @@ impl Cluster {
     /// Leaves no room for a node to write in.
     pub(crate) fn fill(&self, node: usize) -> io::Result<()> {
         match self.disks.get(node) {
-            Some(disk) => disk.fill().map(drop),
+            Some(disk) => disk.fill(),
             // Without a disk: no file of the process may grow beyond this.
             None => self.limit_files(node, Some(1 << 16)),
         }
-    }
-
-    /// Tells whether there is no room for a node to write in.
-    pub(crate) fn is_full(&self, node: usize) -> bool {
-        self.disks.get(node).is_none_or(Disk::is_full)
     }
 
     pub(crate) fn make_room(&self, node: usize) -> io::Result<()> {

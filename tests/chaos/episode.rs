@@ -162,8 +162,8 @@ fn lines(folder: &Path) -> io::Result<Vec<Vec<history::Line>>> {
 fn judge(folder: &Path, windows: &[Window], faults: BTreeMap<String, u64>, tried: Tried) -> Result<Came, Failure> {
     let verdict = verdict::judge(&lives(folder)?, windows);
     let mut came = Came { faults, works: verdict.works, violations: verdict.violations };
-    came.works.insert("examples".to_owned(), tried.succeeded.into());
-    say(&format!("examples: {} succeeded, {} gave up in an outage", tried.succeeded, tried.gave_up));
+    say(&format!("examples: {} succeeded, {} gave up in an outage", tried.succeeded.values().sum::<u64>(), tried.gave_up));
+    came.works.extend(tried.succeeded.into_iter().map(|(example, count)| (format!("example {example}"), count)));
     if let Some(story) = verdict.stale.first() {
         let count = verdict.stale.len();
         say(&format!("{count} objects had a read that was stale while a leader was cut off, as may be; one of them:\n{story}"));

@@ -1,14 +1,16 @@
 //! The library's example programs as workload: one after the other, through wires of their own, for as long as there are faults.
 //!
-//! Each checks its own result and says so by its exit code. With faults around it may also give up, since an outage was longer than it
-//! waits: that says nothing. What says something is a sentence that it has only for a broken promise.
+//! Each checks its own result and says so by its exit code (`jobs` ends when everything that it submitted is done). With faults around it
+//! may also give up, since an outage was longer than it waits: that says nothing. What says something is a sentence that it has only for a
+//! broken promise, and an example that never succeeds.
 
 use anabranch::time::Clock;
-use std::{env, io, path::PathBuf, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, env, io, path::PathBuf, process::Stdio, time::Duration};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-/// The examples that fit, and what each says when a promise was broken.
+/// The examples that fit, and what each says when a promise was broken. What else they call wrong an outage can bring about: a place in
+/// line, for one, is lost with its lease.
 const EXAMPLES: [(&str, &[&str]); 6] = [
     (
         "exclusive_job",
@@ -18,15 +20,16 @@ const EXAMPLES: [(&str, &[&str]); 6] = [
     ("rate_limited_calls", &[]),
     ("metrics_collection", &["and not "]),
     ("jobs", &[]),
-    ("semaphore", &["more printed than there are printers"]),
+    ("semaphore", &["more printed than there are printers", "a name took 2", "a name took 3"]),
 ];
 /// How long an example may take with faults around.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came of all starts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tried {
-    pub(crate) succeeded: u32,
+    /// How often each of them succeeded.
+    pub(crate) succeeded: BTreeMap<&'static str, u64>,
     /// An outage was in their way.
     pub(crate) gave_up: u32,
     pub(crate) broken: Vec<String>,
@@ -41,7 +44,9 @@ fn program(example: &str) -> io::Result<PathBuf> {
 
 /// Runs examples until it is told to stop; the one that runs then counts only if it succeeds soon.
 pub(crate) async fn run(url: String, over: CancellationToken) -> io::Result<Tried> {
-    let (clock, mut tried) = (Clock::system(), Tried::default());
+    let clock = Clock::system();
+    let succeeded = EXAMPLES.iter().map(|(example, _)| (*example, 0)).collect();
+    let mut tried = Tried { succeeded, gave_up: 0, broken: Vec::new() };
     for (example, broken) in EXAMPLES.iter().cycle() {
         if over.is_cancelled() {
             break;
@@ -60,7 +65,7 @@ pub(crate) async fn run(url: String, over: CancellationToken) -> io::Result<Trie
         let output = output?;
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if output.status.success() {
-            tried.succeeded += 1;
+            *tried.succeeded.entry(example).or_insert(0) += 1;
         } else if broken.iter().any(|words| said.lines().any(|line| line.starts_with("Error") && line.contains(words)))
             || said.contains("FAILED")
             || said.contains("panicked")

@@ -87,6 +87,8 @@ pub(crate) enum Fact {
     Ended { run: String, status: String, output: Option<u64>, epoch: u64, attempts: Vec<(String, u32)> },
     /// How far a job was in the end.
     Kept { job: u64, state: String },
+    /// The schedule is about to be paused: until then it fires.
+    Pauses,
     /// What must not be.
     Odd(String),
 }

@@ -32,7 +32,7 @@ use crate::{
     report::say,
     workload::{Failure, chain},
 };
-use anabranch::time::nonce;
+use anabranch::time::{Clock, nonce};
 use clap::{Parser as _, ValueEnum as _};
 use std::{
     collections::BTreeMap,
@@ -51,6 +51,8 @@ const SETTLES: Duration = Duration::from_secs(30);
 const POWER: Duration = Duration::from_secs(35);
 /// Shorter than this is not worth the rest.
 const LEAST: Duration = Duration::from_secs(15);
+/// How much longer than asked for everything may take, before that is a failure of its own.
+const LATEST: Duration = Duration::from_secs(300);
 /// In this much time every kind of fault has to happen.
 const ENOUGH: Duration = Duration::from_secs(290);
 
@@ -117,7 +119,8 @@ fn set_apart() {
 async fn all(options: &Options) -> ExitCode {
     let seed = options.seed.unwrap_or_else(|| nonce() >> 32);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos").join(seed.to_string());
-    match tried(options, seed, &folder).await {
+    let in_time = Clock::system().timeout(options.time() + LATEST, tried(options, seed, &folder)).await;
+    match in_time.unwrap_or_else(|| Err(format!("it has not ended {LATEST:?} after its time").into())) {
         Ok(true) => {
             say(&format!("everything held; seed {seed}"));
             let _ = fs::remove_dir_all(&folder);

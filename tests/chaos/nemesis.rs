@@ -19,7 +19,8 @@ use anabranch::{
 use std::{io, time::Duration};
 
 const BRIEF: Duration = Duration::from_millis(100);
-/// How much longer than planned a wire misbehaves that nothing has gone over: those who use it may be away for reasons of their own.
+/// How much longer than planned a wire misbehaves that nothing has gone over, or a disk is full that nothing was written to: those who use
+/// it may be away for reasons of their own.
 const LONGER: Duration = Duration::from_secs(30);
 
 /// What came of a fault: whom it met, and how that showed.
@@ -41,17 +42,13 @@ fn pick(dice: &mut Dice, from: usize) -> usize {
 pub(crate) async fn strike_nodes(cluster: &mut Cluster, fault: Fault) -> io::Result<Effect> {
     let (clock, mut dice) = (Clock::system(), Dice::new(fault.dice));
     let any = pick(&mut dice, NODES);
-    let leaders = cluster.leaders(None).await;
-    let leader = cluster.find(leaders.stream.as_deref()).unwrap_or(any);
+    let (leader, meta) = cluster.led().await?;
     let mut mended = String::new();
     let follower = (leader + 1 + pick(&mut dice, NODES - 1)) % NODES;
     let effect = match fault.kind {
         Kind::KillLeader => killed(cluster, leader, fault.lasts).await?,
         Kind::KillFollower => killed(cluster, follower, fault.lasts).await?,
-        Kind::KillMeta => {
-            let meta = cluster.find(leaders.meta.as_deref()).unwrap_or(any);
-            killed(cluster, meta, fault.lasts).await?
-        }
+        Kind::KillMeta => killed(cluster, meta, fault.lasts).await?,
         Kind::PauseLeader => paused(cluster, leader, fault.lasts).await?,
         Kind::PauseFollower => paused(cluster, follower, fault.lasts).await?,
         Kind::Wipe => {
@@ -65,15 +62,19 @@ pub(crate) async fn strike_nodes(cluster: &mut Cluster, fault: Fault) -> io::Res
         Kind::DiskFull => {
             let before = cluster.log(any).len();
             cluster.fill(any)?;
-            check(cluster.is_full(any), "there is room on the disk")?;
-            clock.sleep(fault.lasts).await;
-            let said = cluster.log(any).split_at(before).1.to_lowercase();
-            let noticed = said.contains("no space left") || said.contains("file too large");
+            let (start, until) = (clock.instant(), clock.instant() + fault.lasts);
+            let mut noticed = false;
+            while clock.instant() < until || (!noticed && clock.instant() < start + LONGER) {
+                clock.sleep(BRIEF * 5).await;
+                let said = cluster.log(any).split_at(before).1.to_lowercase();
+                noticed = said.contains("no space left") || said.contains("file too large");
+            }
             cluster.make_room(any)?;
+            check(noticed, "the node had nothing to write")?;
             // A node that had no room has switched JetStream off, and only a new start switches it on.
             cluster.kill(any);
             cluster.launch(any)?;
-            format!("{}, which {}", cluster.name(any), if noticed { "logged it" } else { "had nothing to write meanwhile" })
+            format!("{}, which logged it", cluster.name(any))
         }
         Kind::Partition => {
             let node = if dice.roll(2) == 0 { leader } else { any };

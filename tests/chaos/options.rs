@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Debug, Parser)]
 #[command(name = "chaos")]
 pub(crate) struct Options {
-    /// How many minutes all of it takes, at most 1 more
+    /// How many minutes all of it takes, about; the last look may take a minute more
     #[arg(long, default_value_t = 5.0, value_parser = minutes)]
     pub(crate) minutes: f64,
     /// Repeats the plan of faults of an earlier run

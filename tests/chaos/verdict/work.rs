@@ -23,6 +23,9 @@ use std::{
 
 /// How much earlier than due a firing may come: the clocks of schedulers are two seconds ahead at most.
 const EARLY: Duration = Duration::from_secs(3);
+/// How late a firing may be when all faults are over, in microseconds: the clocks of schedulers are two seconds behind at most, and what
+/// one of them leaves the next one takes up after five.
+const LATE: u64 = 10_000_000;
 
 pub(super) fn check(lives: &[Life], ops: &[Op], complain: &mut impl FnMut(&str, Violation)) {
     let _ = runs::check(&runs_of(lives, ops), Until::Quiet).map_err(|violation| complain("runs", violation));
@@ -114,7 +117,7 @@ fn jobs_of(lives: &[Life], ops: &[Op]) -> Vec<queues::Event> {
     events
 }
 
-/// Each message of the schedule, however often it came; and what had to come between the first and the last of them.
+/// Each message of the schedule, however often it came; and what had to come from the first one on until the schedule was paused.
 fn firings_of(lives: &[Life]) -> (Vec<schedules::Event>, Option<u64>) {
     // From the clock that all processes have in common to wall time, in which things are due.
     let wall = u64::try_from(Clock::system().now().as_micros()).unwrap_or(0).saturating_sub(begun(history::now()));
@@ -128,6 +131,8 @@ fn firings_of(lives: &[Life]) -> (Vec<schedules::Event>, Option<u64>) {
     }
     let dues: BTreeSet<u64> = sent.values().map(|(due, ..)| *due).collect();
     let (Some(first), Some(last)) = (dues.first().copied(), dues.last().copied()) else { return (Vec::new(), None) };
+    let paused = lines(lives).filter(|(_, line)| line.fact == Fact::Pauses).map(|(_, line)| wall + begun(line.at)).max();
+    let last = last.max(paused.map_or(0, |paused| paused - LATE));
     let due = (first..=last).step_by(1_000_000).map(|due| schedules::Event::Due { schedule: SCHEDULE.into(), due });
     let fired = sent.values().map(|(due, at, by)| schedules::Event::Fired {
         schedule: SCHEDULE.into(),

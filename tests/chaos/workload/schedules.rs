@@ -81,6 +81,7 @@ async fn note(site: &Site, delivery: Delivery) {
 
 /// Ends the schedule, and takes what it had sent that nobody has taken.
 pub(crate) async fn receive_the_rest(site: &Site) -> Result<(), Failure> {
+    site.history.note(Fact::Pauses);
     Schedules::new(&site.straight)?.pause(SCHEDULE).await?;
     let mut pull = site.space.queue(TARGET, options()).await?.pull().await?;
     // Longer than a message is with somebody who has gone away.
