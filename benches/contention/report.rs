@@ -130,6 +130,7 @@ pub(crate) fn plot(options: &Options, rows: &[Row]) {
             .unwrap();
         let colours = [
             RGBColor(200, 60, 50),
+            RGBColor(150, 90, 170),
             RGBColor(220, 150, 30),
             RGBColor(120, 120, 120),
             RGBColor(30, 110, 190),

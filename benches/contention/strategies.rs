@@ -1,13 +1,14 @@
-//! The strategies: one increment of one key, in five ways.
+//! The strategies: one increment of one key, in six ways.
 //!
-//! Four of them are on the NATS client alone; they try until they succeed, as often as it takes, but for the one that gives up.
+//! All but ours are on the NATS client alone; they try until they succeed, as often as it takes, but for the one that gives up. None
+//! of those looks for a write whose answer was lost: where that happens, the program ends.
 
 use crate::keys::name;
 use anabranch::{
     Codec,
     cell::{Cell, CellError, Cells},
     engine::{BucketOptions, Engine},
-    time::Clock,
+    time::{Clock, nonce},
 };
 use async_nats::{
     HeaderMap,
@@ -16,12 +17,17 @@ use async_nats::{
         context::PublishError,
         kv::{self, Operation, Store},
         message::PublishMessage,
-        stream,
+        stream::{self, DirectGetErrorKind},
     },
 };
 use clap::ValueEnum;
 use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
+
+/// The header of a write that can be found.
+const MARK: &str = "Bench-Write";
+/// How many ids it has: one for each process that may write meanwhile, where there are as many as in the README.
+const MARKS: usize = 4;
 
 /// How a key is incremented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -29,6 +35,8 @@ use tokio::sync::Mutex;
 pub(crate) enum Strategy {
     /// Read, and write with the revision that was read, at once again after a conflict.
     Naive,
+    /// As `Naive`, and each write has an id and says which ones were before it, so that one whose answer was lost could be found.
+    Marked,
     /// As the Go origin does: one caller a key and process, read, write, 50 ms after a conflict, ten attempts.
     Go,
     /// Write with the revision that the caller wrote last, and read after a conflict: one round trip where nobody else writes.
@@ -43,6 +51,7 @@ impl Strategy {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Naive => "naive read + CAS",
+            Self::Marked => "naive with ids",
             Self::Go => "Go origin's",
             Self::Cached => "cached revision",
             Self::Combining => "combining (ours)",
@@ -81,7 +90,7 @@ pub(crate) async fn prepare(strategy: Strategy, url: &str, place: &str) {
             context(url).await.create_stream(config).await.unwrap();
         }
         // The same kind of bucket for all, so that strategies are compared and not streams.
-        Strategy::Naive | Strategy::Go | Strategy::Cached | Strategy::Combining => {
+        Strategy::Naive | Strategy::Marked | Strategy::Go | Strategy::Cached | Strategy::Combining => {
             let config = kv::Config { bucket: place.to_owned(), ..Default::default() };
             context(url).await.create_key_value(config).await.unwrap();
         }
@@ -123,6 +132,7 @@ fn number(value: &[u8]) -> u64 {
 /// What a process has for a strategy; all its writers share it.
 pub(crate) enum Hand {
     Naive(Store),
+    Marked { js: Context, store: Store, place: String },
     Go { store: Store, clock: Clock, locks: std::sync::Mutex<HashMap<usize, Arc<Mutex<()>>>> },
     Cached { js: Context, store: Store, place: String },
     Combining(Cells<u64>, Vec<Cell<u64>>),
@@ -145,6 +155,7 @@ impl Hand {
                 let store = js.get_key_value(&place).await.unwrap();
                 match strategy {
                     Strategy::Naive => Self::Naive(store),
+                    Strategy::Marked => Self::Marked { js, store, place },
                     Strategy::Go => Self::Go { store, clock: Clock::system(), locks: std::sync::Mutex::default() },
                     _ => Self::Cached { js, store, place },
                 }
@@ -172,6 +183,22 @@ impl Hand {
                     return Outcome::Done;
                 }
                 cost.conflicts += 1;
+            },
+            Self::Marked { js, store, place } => loop {
+                let subject = format!("$KV.{place}.{}", name(key));
+                let (revision, value, ids) = read_marked(store, &subject).await;
+                cost.attempts += 1;
+                let message = PublishMessage::build()
+                    .payload((value + 1).to_string().into())
+                    .header(MARK, follow(&ids, nonce()))
+                    .expected_last_subject_sequence(revision);
+                match js.send_publish(subject, message).await.unwrap().await {
+                    Ok(_) => return Outcome::Done,
+                    Err(error) => {
+                        assert!(is_conflict(&error), "{error}");
+                        cost.conflicts += 1;
+                    }
+                }
             },
             Self::Go { store, clock, locks } => {
                 let lock = Arc::clone(locks.lock().unwrap().entry(key).or_default());
@@ -230,6 +257,26 @@ async fn read(store: &Store, key: usize) -> (u64, u64) {
         Some(entry) => (entry.revision, 0),
         None => (0, 0),
     }
+}
+
+/// Reads a key with the ids of its last writes.
+async fn read_marked(store: &Store, subject: &str) -> (u64, u64, String) {
+    match store.stream.direct_get_last_for_subject(subject).await {
+        Ok(message) => {
+            let ids = message.headers.get(MARK).map_or_else(String::new, ToString::to_string);
+            (message.sequence, number(&message.payload), ids)
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), DirectGetErrorKind::NotFound, "{error}");
+            (0, 0, String::new())
+        }
+    }
+}
+
+/// The header of a write with this id, over one that had `ids`.
+fn follow(ids: &str, id: u64) -> String {
+    let before = ids.split(' ').filter(|id| !id.is_empty()).take(MARKS - 1);
+    before.fold(format!("{id:016x}"), |all, id| all + " " + id)
 }
 
 /// Reads, and writes with the revision that was read; false after a conflict.
