@@ -101,6 +101,7 @@ fn why(stream: &StreamFacts) -> String {
 
 /// The command that sets right what can be, and what to do about the rest.
 fn mend(stream: &StreamFacts) -> String {
+    let name = &stream.name;
     let (mut flags, mut fixed, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     for Difference { what, wanted, .. } in &stream.differences {
         match *what {
@@ -118,11 +119,11 @@ fn mend(stream: &StreamFacts) -> String {
             "allow_atomic" => flags.push("--allow-batch".to_owned()),
             "allow_msg_schedules" => flags.push("--allow-schedules".to_owned()),
             "subjects" => flags.push(format!("--subjects '{}'", wanted.replace(", ", ","))),
-            "max_deliver" => rest.push("`nats consumer edit STREAM CONSUMER --max-deliver=-1`".to_owned()),
+            // It asks which consumer, where none is named.
+            "max_deliver" => rest.push(format!("`nats consumer edit {name} --max-deliver=-1` for the consumer that was named")),
             other => fixed.push(other),
         }
     }
-    let name = &stream.name;
     if !flags.is_empty() {
         rest.insert(0, format!("`nats stream edit {name} {}`", flags.join(" ")));
     }
@@ -180,6 +181,8 @@ mod tests {
         let found = differing(&[("deny_delete", "true", "false")], None);
         assert!(found.text("drift").contains("cannot be changed"), "{}", found.text("drift"));
         assert_eq!(differing(&[("num_replicas", "3", "1")], None).of("drift"), [Severity::Note]);
+        let found = differing(&[("max_deliver", "5", "unlimited")], None);
+        assert!(found.text("drift").contains("`nats consumer edit KV_shop --max-deliver=-1`"), "{}", found.text("drift"));
     }
 
     #[test]

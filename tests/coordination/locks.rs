@@ -135,18 +135,23 @@ async fn a_waiter_is_woken_by_whatever_ends_a_hold_and_does_not_poll() {
     for end in ["release", "drop", "deletion", "expiry", "eviction"] {
         let (holding, holders_store) = process(&space, 1);
         let (waiting, store) = process(&space, 2);
-        let (watches, writes_made) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (seen, written) = (Arc::clone(&watches), Arc::clone(&writes_made));
+        let calls = Arc::new([const { AtomicUsize::new(0) }; 3]);
+        let counted = Arc::clone(&calls);
         store.plan(move |call| {
-            seen.fetch_add(usize::from(call.op == Op::Watch), Ordering::SeqCst);
-            written.fetch_add(usize::from(call.op.writes()), Ordering::SeqCst);
+            for (count, is_one) in counted.iter().zip([call.op == Op::Watch, call.op.writes(), call.op == Op::Read]) {
+                count.fetch_add(usize::from(is_one), Ordering::SeqCst);
+            }
             None
         });
+        let [watches, writes_made, reads] = &*calls;
         let guard = lock(&holding).acquire().await.unwrap();
         let waiter = spawn(async move { Lock::new(&waiting, "l", LEASE * 100).unwrap().acquire().await.unwrap() });
         writes(&space, "lock.l", 1).await;
+        pass(TICK).await;
+        let reads_to_come = reads.load(Ordering::SeqCst);
         pass(LEASE * 5).await;
         assert_eq!((watches.load(Ordering::SeqCst), writes_made.load(Ordering::SeqCst)), (1, 1), "it waits in silence");
+        assert_eq!(reads.load(Ordering::SeqCst), reads_to_come, "it does not look");
         let before = space.clock().instant();
         let at_once = Duration::from_millis(100);
         let patience = match end {

@@ -3,8 +3,13 @@
 use crate::kit::{ACK_WAIT, Gate, Journal, NUMBER, SECOND, jobs, left_in, many, queue, space, until, worker};
 use anabranch::{
     RetryPolicy,
-    engine::{QueueOptions, StoreError},
+    engine::{Queue, QueueOptions, StoreError},
     jobs::{Job, JobResult, Jobs, JobsError, Letter, TopicOptions, What, Worker},
+    testing::faulty::{FaultyQueue, Op},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
 };
 
 /// D15: one signal for all messages of a job, so that after one timeout every later message is told to stop.
@@ -88,7 +93,16 @@ async fn d17_a_queue_that_cannot_be_opened_is_an_error_of_the_start() {
 async fn d18_every_message_in_hand_is_kept_alive_also_one_that_waits_for_its_slot() {
     let (space, journal, gate) = (space().await, Journal::default(), Gate::default());
     let (ran, held) = (journal.clone(), gate.clone());
-    let worker = worker(&space)
+    let watched = FaultyQueue::over(queue(&space, "q").await, space.clock().clone(), 1);
+    let extended: Arc<Mutex<BTreeMap<_, u32>>> = Arc::default();
+    let counts = Arc::clone(&extended);
+    watched.trouble().plan(move |call| {
+        if let (Op::Extend, Some(message)) = (call.op, call.message) {
+            *counts.lock().unwrap().entry(message.payload.clone()).or_default() += 1;
+        }
+        None
+    });
+    let worker = Worker::builder(&space, watched as Arc<dyn Queue>)
         .concurrency(many(8))
         // A second lane lets jobs wait for a slot in the worker's hands.
         .lane("other", crate::kit::some(1))
@@ -110,6 +124,10 @@ async fn d18_every_message_in_hand_is_kept_alive_also_one_that_waits_for_its_slo
     journal.until(8).await;
     crate::kit::time_passes(&space, 10 * ACK_WAIT).await;
     assert!(worker.in_hand() > 8, "some wait in hand: {}", worker.in_hand());
+    // Each third of the wait, and a timer may be late by a millisecond.
+    let extended = extended.lock().unwrap().clone();
+    assert_eq!(extended.len(), worker.in_hand(), "all that are in hand");
+    assert!(extended.values().all(|times| (29..=30).contains(times)), "{extended:?}");
     assert_eq!(journal.all().len(), 8);
     gate.open();
     let mut ran = journal.until(20).await;

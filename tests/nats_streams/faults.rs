@@ -2,11 +2,17 @@
 
 use super::kit::*;
 use anabranch::{
-    engine::{Message, Missing, Rejection, StoreError, StreamOptions},
+    engine::{Engine, Message, Missing, Rejection, StoreError, StreamOptions},
     testing::server::NatsServer,
+    time::{Clock, Instant, Timeline, Timestamp},
 };
 use async_nats::jetstream::stream;
-use std::{num::NonZeroUsize, time::Duration};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_goes_on_after_the_server_was_killed_and_its_consumer_deleted() {
@@ -56,6 +62,62 @@ async fn a_consumer_that_is_made_anew_starts_behind_what_was_settled() {
     pull.close().await;
 }
 
+/// The machine's time, and as much more as a test says.
+#[derive(Debug, Default)]
+struct Moved(Mutex<Duration>);
+
+impl Moved {
+    fn by(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+}
+
+impl Timeline for Moved {
+    fn now(&self) -> Timestamp {
+        Clock::system().now() + self.by()
+    }
+
+    fn instant(&self) -> Instant {
+        Clock::system().instant() + self.by()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        // What the engine waits for takes the machine's time.
+        async move {
+            let _ = Clock::system().timeout(duration, std::future::pending::<()>()).await;
+        }
+        .boxed()
+    }
+}
+
+/// Whoever asks for messages looks how far everything is settled, unless it did so in the ten seconds before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_settled_ten_seconds_before_a_message_was_asked_for_does_not_come_again() {
+    let url = NatsServer::shared().await.url();
+    let (js, name, time) = (client(&url).await, fresh(), Arc::new(Moved::default()));
+    theirs(&js, &name).await;
+    let options = StreamOptions::default().consumer("ours").publish(format!("{name}.new"));
+    let engine = Engine::open_with(&url, Clock::of(Arc::<Moved>::clone(&time))).await.unwrap();
+    let ours = engine.stream(&*name, options).await.unwrap();
+    for payload in ["1", "2", "3"] {
+        ours.queue().publish(Message::new(payload)).await.unwrap();
+    }
+    let mut pull = ours.queue().pull().await.unwrap();
+    for payload in ["1", "2"] {
+        let delivery = next(&mut *pull).await;
+        assert_eq!(text(&delivery), payload);
+        delivery.ack().await.unwrap();
+    }
+    *time.0.lock().unwrap() += Duration::from_secs(10);
+    let held = next(&mut *pull).await;
+    assert_eq!(text(&held), "3");
+    js.delete_consumer_from_stream("ours", &name).await.unwrap();
+    let again = next(&mut *pull).await;
+    assert_eq!((text(&again).as_str(), again.attempt()), ("3", 1));
+    again.ack().await.unwrap();
+    pull.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_was_only_bound_is_missed_and_found_again() {
     let url = NatsServer::shared().await.url();
@@ -66,9 +128,7 @@ async fn a_consumer_that_was_only_bound_is_missed_and_found_again() {
     let mut pull = ours.queue().pull().await.unwrap();
     let waiting = async {
         // It waits by the time that the consumer goes.
-        assert!(
-            anabranch::time::Clock::system().timeout(Duration::from_millis(300), pull.next(NonZeroUsize::MIN)).await.is_none()
-        );
+        assert!(Clock::system().timeout(Duration::from_millis(300), pull.next(NonZeroUsize::MIN)).await.is_none());
         js.delete_consumer_from_stream(&consumer, &name).await.unwrap();
         pull.next(NonZeroUsize::MIN).await
     };

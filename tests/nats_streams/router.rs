@@ -122,7 +122,7 @@ async fn every_job_is_there_once_although_the_server_is_killed_and_the_consumer_
         return;
     }
     let code = async |event: Job<Joined>| -> JobResult<Route> {
-        // Some leave as if their process had died, once or more often.
+        // Some fail the first time, and come again.
         if event.attempt() == 1 && event.payload.name.ends_with('7') {
             return Err(anabranch::jobs::JobError::retryable("not now"));
         }

@@ -102,19 +102,23 @@ async fn an_outage_of_the_store_uses_no_attempt_up_and_loses_no_event() {
 /// The queue's window is over, so it takes the event a second time; its mark is still there.
 #[tokio::test(start_paused = true)]
 async fn an_event_that_is_published_twice_is_routed_once_while_its_mark_stays() {
-    let space = space(&engine().await).await;
-    queue(&space, FORGETFUL).await;
-    let day = 24 * 3600 * SECOND;
-    let router = router(&space).remember_for(day).spawn().await.unwrap();
-    let mut events = router.events();
-    let source = queue(&space, "events").await;
-    for (pause, jobs) in [(SECOND, 2), (3600 * SECOND, 0), (day, 2)] {
-        time_passes(space.clock(), pause).await;
-        assert!(!source.publish(joined("ann", 2)).await.unwrap().duplicate);
-        until(&mut events, |what| matches!(what, What::Completed { .. })).await;
-        assert_eq!(ids_in(&space, FORGETFUL).await.len(), jobs, "after {pause:?}");
+    let (hour, day) = (3600 * SECOND, 24 * 3600 * SECOND);
+    for (remembered, stays) in [(None, 7 * day), (Some(day), day)] {
+        let space = space(&engine().await).await;
+        queue(&space, FORGETFUL).await;
+        let builder = router(&space);
+        let builder = if let Some(time) = remembered { builder.remember_for(time) } else { builder };
+        let router = builder.spawn().await.unwrap();
+        let mut events = router.events();
+        let source = queue(&space, "events").await;
+        for (pause, jobs) in [(SECOND, 2), (stays.saturating_sub(hour), 0), (2 * hour, 2)] {
+            time_passes(space.clock(), pause).await;
+            assert!(!source.publish(joined("ann", 2)).await.unwrap().duplicate);
+            until(&mut events, |what| matches!(what, What::Completed { .. })).await;
+            assert_eq!(ids_in(&space, FORGETFUL).await.len(), jobs, "after {pause:?} more, of {stays:?}");
+        }
+        router.drain().await;
     }
-    router.drain().await;
 }
 
 /// Two routers on a store that loses answers, refuses for no reason and is away: every job is there once.

@@ -88,7 +88,8 @@ fn apart(skews: &[Skew], elapsed: Duration) -> Duration {
     Duration::from_micros(span(0).max(span(end)) + 10) + drift
 }
 
-/// A window of the clock has at most its quota: so has any span of two windows, less what clocks are apart, at most three times as much.
+/// A window of the clock has at most its quota: so a span of a window's length, less what clocks are apart, which has to do with two of
+/// them, has at most twice as much.
 fn check_windows(records: &Records, apart: Duration) {
     let span = u64::try_from(SECOND.saturating_sub(apart).as_micros()).unwrap_or(0);
     records.windows.look(|all| {
@@ -111,7 +112,7 @@ async fn work(host: Host, skew: Skew, records: Records) -> Result<(), BoxError> 
         limiter = limiter.leased(BLOCK)?;
     }
     let keys = KEYS.iter().map(|key| limiter.key(key)).collect::<Result<Vec<_>, _>>()?;
-    let window = WindowLimiter::new(&space, "hour", WindowQuota::fixed(3, SECOND)?)?;
+    let window = WindowLimiter::new(&space, "second", WindowQuota::fixed(3, SECOND)?)?;
     let tasks = KEYS.iter().zip(&keys).map(|(key, limiter)| {
         let asker = Asker { host: &host, skew, records: &records, key, limiter };
         async move {
@@ -125,7 +126,7 @@ async fn work(host: Host, skew: Skew, records: Records) -> Result<(), BoxError> 
         while !records.closing.is_closed() {
             let called = micros(&host);
             if window.check_one().await.is_ok_and(|decision| decision.is_allowed()) {
-                let (client, key, returned) = (host.name().into(), "hour".into(), micros(&host));
+                let (client, key, returned) = (host.name().into(), "second".into(), micros(&host));
                 records.windows.push(Admission { client, key, called, returned, cells: 1 });
             }
             idle(&host, SECOND).await;
