@@ -192,13 +192,10 @@ impl Hand {
                     .payload((value + 1).to_string().into())
                     .header(MARK, follow(&ids, nonce()))
                     .expected_last_subject_sequence(revision);
-                match js.send_publish(subject, message).await.unwrap().await {
-                    Ok(_) => return Outcome::Done,
-                    Err(error) => {
-                        assert!(is_conflict(&error), "{error}");
-                        cost.conflicts += 1;
-                    }
+                if publish(js, subject, message).await.is_some() {
+                    return Outcome::Done;
                 }
+                cost.conflicts += 1;
             },
             Self::Go { store, clock, locks } => {
                 let lock = Arc::clone(locks.lock().unwrap().entry(key).or_default());
@@ -221,18 +218,12 @@ impl Hand {
                 cost.attempts += 1;
                 let message =
                     PublishMessage::build().payload((value + 1).to_string().into()).expected_last_subject_sequence(revision);
-                let sent = js.send_publish(format!("$KV.{place}.{}", name(key)), message).await.unwrap().await;
-                match sent {
-                    Ok(ack) => {
-                        last.insert(key, (ack.sequence, value + 1));
-                        return Outcome::Done;
-                    }
-                    Err(error) => {
-                        assert!(is_conflict(&error), "{error}");
-                        cost.conflicts += 1;
-                        last.insert(key, read(store, key).await);
-                    }
+                if let Some(revision) = publish(js, format!("$KV.{place}.{}", name(key)), message).await {
+                    last.insert(key, (revision, value + 1));
+                    return Outcome::Done;
                 }
+                cost.conflicts += 1;
+                last.insert(key, read(store, key).await);
             },
             Self::Combining(_, cells) => match cells[key].update(|n| *n += 1).await {
                 Ok(()) => Outcome::Done,
@@ -287,6 +278,17 @@ async fn read_and_write(store: &Store, key: usize) -> bool {
         Err(error) => {
             assert!(is_conflict(&error), "{error}");
             false
+        }
+    }
+}
+
+/// Publishes a write, and returns its revision; none after a conflict.
+async fn publish(js: &Context, subject: String, message: PublishMessage) -> Option<u64> {
+    match js.send_publish(subject, message).await.unwrap().await {
+        Ok(ack) => Some(ack.sequence),
+        Err(error) => {
+            assert!(is_conflict(&error), "{error}");
+            None
         }
     }
 }
