@@ -3,7 +3,7 @@
 use crate::{
     disk::{self, Disk},
     links::Links,
-    monitor::{self, Leaders},
+    monitor,
     options::Sync,
 };
 use anabranch::{
@@ -115,26 +115,16 @@ impl Cluster {
         id.ok_or_else(|| io::Error::other(format!("{} does not run", self.name(node))))
     }
 
-    /// Who leads, in the eyes of any node but `except`.
-    pub(crate) async fn leaders(&self, except: Option<usize>) -> Leaders {
-        for node in (0..NODES).filter(|node| Some(*node) != except) {
-            if let Ok(leaders) = monitor::leaders(&self.address(node), STREAM).await
-                && leaders.meta.is_some()
-            {
-                return leaders;
-            }
-        }
-        Leaders::default()
-    }
-
-    /// Who leads the workload's stream, and who leads the cluster, as soon as somebody leads both.
+    /// Who leads the workload's stream, and who leads the cluster, as soon as a node knows both.
     pub(crate) async fn led(&self) -> io::Result<(usize, usize)> {
         let find = |name: Option<String>| (0..NODES).find(|node| Some(self.name(*node)) == name.as_deref());
         let until = self.clock.instant() + HEALS;
         while self.clock.instant() < until {
-            let leaders = self.leaders(None).await;
-            if let (Some(stream), Some(meta)) = (find(leaders.stream), find(leaders.meta)) {
-                return Ok((stream, meta));
+            for node in 0..NODES {
+                let Ok(leaders) = monitor::leaders(&self.address(node), STREAM).await else { continue };
+                if let (Some(stream), Some(meta)) = (find(leaders.stream), find(leaders.meta)) {
+                    return Ok((stream, meta));
+                }
             }
             self.clock.sleep(LOOK).await;
         }

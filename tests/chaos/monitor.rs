@@ -36,28 +36,20 @@ pub(crate) async fn health(address: &str) -> Result<(), String> {
 }
 
 /// Who leads, as a node sees it: the cluster itself, and a stream.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Leaders {
     pub(crate) meta: Option<String>,
     pub(crate) stream: Option<String>,
-    /// How many streams it has.
-    pub(crate) streams: usize,
 }
 
 pub(crate) async fn leaders(address: &str, stream: &str) -> io::Result<Leaders> {
     let (_, body) = ask(address, "/jsz?accounts=1&streams=1").await?;
     let name = |value: &Value| value.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
-    let all: Vec<&Value> = body["account_details"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|a| a["stream_detail"].as_array())
-        .flatten()
-        .collect();
-    let found = all.iter().find(|detail| detail["name"] == stream);
+    let accounts = body["account_details"].as_array().into_iter().flatten();
+    let mut streams = accounts.filter_map(|account| account["stream_detail"].as_array()).flatten();
+    let found = streams.find(|detail| detail["name"] == stream);
     Ok(Leaders {
         meta: name(&body["meta_cluster"]["leader"]),
         stream: found.and_then(|detail| name(&detail["cluster"]["leader"])),
-        streams: all.len(),
     })
 }
