@@ -54,6 +54,11 @@ impl Skew {
         sim.skew(host, self.ahead_micros, self.drift_ppm);
     }
 
+    /// Returns by how much the host's clock is ahead of the true time, in microseconds, so many microseconds after the beginning.
+    pub(crate) fn ahead_at(self, elapsed: i64) -> i64 {
+        self.ahead_micros + elapsed * self.drift_ppm / 1_000_000
+    }
+
     /// Returns how many millionths of a second its clocks count in a second.
     fn pace(self) -> u128 {
         u128::try_from(1_000_000 + self.drift_ppm).unwrap_or(1_000_000)

@@ -77,10 +77,9 @@ fn run(sim: &mut Simulation) {
 
 /// Returns by how much clocks differ at most, from the beginning until so long after it.
 fn apart(skews: &[Skew], elapsed: Duration) -> Duration {
-    let at = |skew: &Skew, elapsed: i64| skew.ahead_micros + elapsed * skew.drift_ppm / 1_000_000;
     let end = i64::try_from(elapsed.as_micros()).unwrap_or(0);
     let span = |elapsed: i64| {
-        let shown: Vec<_> = skews.iter().map(|skew| at(skew, elapsed)).collect();
+        let shown: Vec<_> = skews.iter().map(|skew| skew.ahead_at(elapsed)).collect();
         shown.iter().max().zip(shown.iter().min()).map_or(0, |(most, least)| most.abs_diff(*least))
     };
     // A clock that drifts counts a span otherwise than it is, by as much as it drifts in it; and everything is in whole microseconds.
