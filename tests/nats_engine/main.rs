@@ -9,6 +9,7 @@ mod commit;
 mod kit;
 mod opening;
 mod queue;
+mod replicated;
 mod ring;
 mod store;
 mod tally;

@@ -53,7 +53,8 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape, options: &Buc
     capabilities.consistent_get_many = flag("allow_direct");
     let limit = configured.max_value_size.and_then(|n| usize::try_from(n).ok());
     capabilities.max_value = limit.unwrap_or(usize::MAX).min(link.max_value());
-    Ok(Opened { replicas: configured.replicas, window: space::window(effective), capabilities, keeping })
+    let deletes = !flag("deny_delete");
+    Ok(Opened { replicas: configured.replicas, deletes, window: space::window(effective), capabilities, keeping })
 }
 
 fn has(config: &Value, subject: &str) -> bool {

@@ -137,6 +137,11 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// The server said something that nobody understands.
+    pub(super) fn unreadable(error: BoxError) -> Self {
+        Self::Lapse(Lapse::Lost(error))
+    }
+
     /// Nothing was stored, for a reason that lies in what was sent.
     pub(super) fn is_rejection(&self) -> bool {
         match self {

@@ -204,6 +204,16 @@ impl Link {
         }
     }
 
+    /// Calls the JetStream API once.
+    pub(super) async fn ask(&self, verb: &str, payload: Bytes) -> Result<Value, Fault> {
+        let answer = self.request(format!("$JS.API.{verb}"), HeaderMap::new(), payload).await.map_err(Fault::Lapse)?;
+        let mut json: Value = serde_json::from_slice(&answer.payload).map_err(|e| Fault::unreadable(e.into()))?;
+        match json.get_mut("error") {
+            Some(error) => Err(Fault::Api(serde_json::from_value(error.take()).map_err(|e| Fault::unreadable(e.into()))?)),
+            None => Ok(json),
+        }
+    }
+
     /// Calls the JetStream API with something that may be repeated, until there is an answer or time runs out.
     pub(super) async fn api(
         &self,
@@ -213,26 +223,21 @@ impl Link {
     ) -> Result<Result<Value, ApiError>, StoreError> {
         let payload = Bytes::from(if body.is_null() { String::new() } else { body.to_string() });
         loop {
-            let lapse = match self.request(format!("$JS.API.{verb}"), HeaderMap::new(), payload.clone()).await {
-                Ok(answer) => {
-                    let mut json: Value =
-                        serde_json::from_slice(&answer.payload).map_err(|e| StoreError::Unavailable(e.into()))?;
-                    let Some(error) = json.get_mut("error") else { return Ok(Ok(json)) };
-                    let error: ApiError =
-                        serde_json::from_value(error.take()).map_err(|e| StoreError::Unavailable(e.into()))?;
+            let lapse = match self.ask(verb, payload.clone()).await {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(Fault::Api(error)) => {
                     if !error.is_passing() || !patience.pause().await {
                         return Ok(Err(error));
                     }
                     continue;
                 }
                 // Whoever may not hear an answer is refused: what is asked here changes nothing if it is done twice.
-                Err(Lapse::Lost(source)) => self.asides.deaf().map_or(Lapse::Lost(source), |text| Lapse::Refused(text.into())),
-                Err(lapse) => lapse,
+                Err(Fault::Lapse(Lapse::Lost(source))) => {
+                    self.asides.deaf().map_or(Lapse::Lost(source), |text| Lapse::Refused(text.into()))
+                }
+                Err(Fault::Lapse(lapse)) => lapse,
             };
-            if matches!(lapse, Lapse::Refused(_)) {
-                return Err(lapse.unavailable());
-            }
-            if !patience.pause().await {
+            if matches!(lapse, Lapse::Refused(_)) || !patience.pause().await {
                 return Err(lapse.unavailable());
             }
         }

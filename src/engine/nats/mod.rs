@@ -46,11 +46,13 @@ mod link;
 mod names;
 mod options;
 mod parts;
+mod passed;
 mod publish;
 mod pull;
 mod queue;
 mod read;
 mod reader;
+mod removal;
 mod settle;
 mod space;
 mod store;
@@ -137,6 +139,6 @@ impl Backend for Nats {
         let opened = space::open(&self.link, &names, self.shape).await?;
         space::remember(&self.link, &names, &opened, options.dedupe_window).await?;
         let links = (Arc::clone(&self.link), Arc::clone(&self.feed));
-        Ok(JetQueue::open(links, names, name, options).await?)
+        Ok(JetQueue::open(links, (names, &opened), name, options).await?)
     }
 }

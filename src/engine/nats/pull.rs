@@ -8,7 +8,7 @@ use super::{
     errors::Lapse,
     feed::{Place, nanos},
     link::{Link, Patience},
-    settle::Settling,
+    settle::{Ends, Settling},
 };
 use crate::{
     engine::{Delivery, Message, Name, Pull, StoreError},
@@ -57,8 +57,8 @@ pub(super) trait Source: fmt::Debug + Send + Sync + 'static {
     /// Makes a message of what arrived, and tells the subject that its sender knows.
     fn received(&self, message: async_nats::Message) -> (Message, Option<Box<str>>);
 
-    /// Hears that the server has taken note of a message's end.
-    fn settled(&self, sequence: u64);
+    /// How its messages end.
+    fn ends(&self) -> &Ends;
 }
 
 /// The most that a request may ask for.
@@ -230,7 +230,8 @@ impl Puller {
     fn delivery(&self, message: async_nats::Message) -> Option<Delivery> {
         let reply = message.reply.clone()?;
         let place = Place::parse(&reply)?;
-        let settle = Settling { source: Arc::clone(&self.queue), reply, sequence: place.sequence };
+        let subject = message.subject.clone();
+        let settle = Settling { source: Arc::clone(&self.queue), reply, sequence: place.sequence, subject };
         let attempt = u32::try_from(place.attempt).unwrap_or(u32::MAX);
         let (received, subject) = self.queue.received(message);
         let delivery = Delivery::new(received, place.sequence, attempt, place.time, Box::new(settle));
@@ -261,8 +262,8 @@ impl Pull for Puller {
         let max = max.get();
         let mut patience = self.queue.link().patience();
         let mut wait = false;
-        self.queue.look().await;
         loop {
+            self.queue.look().await;
             self.sweep();
             // A request that is still open may bring more, which would then be held here by nobody. It ends in a moment: one that
             // waits asks for a single message.

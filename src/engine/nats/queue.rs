@@ -2,16 +2,21 @@
 //!
 //! Messages that were published, that a commit sent and that a timer fired are stored in the same place, the stream of the
 //! space, so nothing has to be moved, and nothing is lost on the way. A message stays until it is settled, whoever dies.
-//! Settling is confirmed by the server. What a worker takes is the business of [`Puller`], removing what is done that of
-//! [`Sweeper`].
+//! What a worker takes is the business of [`Puller`]. Where there is one replica, a message ends when the consumer has heard so, and
+//! [`Sweeper`] removes it; where there are several, it ends when it is removed ([`Remover`]), and [`Passed`] looks for what a
+//! consumer left out.
 
 use super::{
     errors::refused,
     feed::nanos,
     link::{Link, Patience},
     names::{Names, plain_id},
+    passed::Passed,
     publish::{publish, received},
     pull::{Limits, Puller, Source},
+    removal::Remover,
+    settle::Ends,
+    space::Opened,
     sweep::Sweeper,
 };
 use crate::engine::{Message, Name, Published, Pull, Queue, QueueOptions, Rejection, StoreError};
@@ -30,7 +35,9 @@ pub(super) struct JetQueue {
     name: Name,
     names: Names,
     options: QueueOptions,
-    sweeper: Arc<Sweeper>,
+    ends: Ends,
+    /// Where the consumer may leave something out.
+    passed: Option<Arc<Passed>>,
     /// The subject that asks for messages.
     next: String,
 }
@@ -39,16 +46,25 @@ impl JetQueue {
     /// Opens a queue of a space that is there, and creates its consumer when it is missing.
     pub(super) async fn open(
         (link, feed): (Arc<Link>, Arc<Link>),
-        names: Names,
+        (names, opened): (Names, &Opened),
         name: &Name,
         options: QueueOptions,
     ) -> Result<Arc<Self>, StoreError> {
         let (consumer, messages) = (Names::consumer(name), names.messages(name));
-        let sweeper = Arc::new(Sweeper::new(Arc::clone(&link), names.stream(), consumer, messages));
+        let (ends, passed) = if opened.replicas > 1 && opened.deletes {
+            let remover = Arc::new(Remover::new(Arc::clone(&link), names.stream()));
+            let passed = Passed::new(Arc::clone(&link), names.stream(), consumer, messages);
+            (Ends::Removed(remover), Some(Arc::new(passed)))
+        } else {
+            let sweeper = Sweeper::new(Arc::clone(&link), names.stream(), consumer, messages);
+            (Ends::Swept(Arc::new(sweeper)), None)
+        };
         let next = next_subject(&names.stream(), &Names::consumer(name));
-        let queue = Arc::new(Self { link, feed, name: name.clone(), names, options, sweeper, next });
+        let queue = Arc::new(Self { link, feed, name: name.clone(), names, options, ends, passed, next });
         let found = queue.ensure_consumer(&mut queue.link.patience()).await?;
-        queue.sweeper.purge(&found).await?;
+        if let Ends::Swept(sweeper) = &queue.ends {
+            sweeper.purge(&found).await?;
+        }
         Ok(queue)
     }
 
@@ -114,7 +130,11 @@ impl Source for JetQueue {
         self.ensure_consumer(patience).await.map(drop)
     }
 
-    async fn look(&self) {}
+    async fn look(&self) {
+        if let Some(passed) = &self.passed {
+            passed.look();
+        }
+    }
 
     fn received(&self, message: async_nats::Message) -> (Message, Option<Box<str>>) {
         let mut received = received(message.headers.as_ref(), message.payload);
@@ -122,8 +142,8 @@ impl Source for JetQueue {
         (received, None)
     }
 
-    fn settled(&self, sequence: u64) {
-        self.sweeper.settled(sequence);
+    fn ends(&self) -> &Ends {
+        &self.ends
     }
 }
 

@@ -1,28 +1,47 @@
 //! Settling one delivery: said until the server has heard it.
 //!
-//! Saying it twice changes nothing. Nothing here knows what the message was for, or what becomes of it in its stream.
+//! Saying it twice changes nothing. Nothing here knows what the message was for, or how its stream gets rid of it.
 
-use super::{errors::Lapse, feed::nanos, pull::Source};
+use super::{errors::Lapse, feed::nanos, pull::Source, removal::Remover, sweep::Sweeper};
 use crate::engine::{Settle, StoreError};
 use async_nats::{HeaderMap, Subject};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
+/// How a queue's messages end.
+#[derive(Debug, Clone)]
+pub(super) enum Ends {
+    /// The consumer is told, and the stream has its own rules.
+    Told,
+    /// The consumer is told, and the stream is swept after it.
+    Swept(Arc<Sweeper>),
+    /// They are removed from the stream, and the consumer finds out.
+    Removed(Arc<Remover>),
+}
+
 /// Settles one delivery: a request to its reply subject, which the server answers when it is done.
 #[derive(Debug)]
 pub(super) struct Settling {
     pub(super) source: Arc<dyn Source>,
     pub(super) reply: Subject,
+    /// Which message it is: its sequence, and the subject that it was published on.
     pub(super) sequence: u64,
+    pub(super) subject: Subject,
 }
 
 impl Settling {
-    /// Says that the message will not come again. A crash before it is swept leaves a message that nobody is given.
+    /// Sees to it that the message does not come again. A crash before it is swept leaves a message that nobody is given.
     async fn end(&self, what: &'static str) -> Result<(), StoreError> {
-        self.say(Bytes::from_static(what.as_bytes())).await?;
-        self.source.settled(self.sequence);
-        Ok(())
+        match self.source.ends() {
+            Ends::Removed(remover) => remover.remove(self.sequence, &self.subject).await,
+            Ends::Told => self.say(Bytes::from_static(what.as_bytes())).await,
+            Ends::Swept(sweeper) => {
+                self.say(Bytes::from_static(what.as_bytes())).await?;
+                sweeper.settled(self.sequence);
+                Ok(())
+            }
+        }
     }
 
     /// Says `what` until the server has heard it: saying it twice changes nothing.

@@ -37,6 +37,8 @@ impl Shape {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) replicas: usize,
+    /// Whether single messages can be removed from it.
+    pub(super) deletes: bool,
     /// How long it remembers message ids, in nanoseconds.
     pub(super) window: u64,
     pub(super) capabilities: Capabilities,
@@ -93,7 +95,7 @@ pub(super) async fn open(link: &Link, names: &Names, shape: Shape) -> Result<Ope
     capabilities.max_value = link.max_value();
     capabilities.counters = level >= COUNTERS;
     let replicas = effective["num_replicas"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
-    Ok(Opened { replicas, window: window(effective), capabilities, keeping: Keeping::SPACE })
+    Ok(Opened { replicas, deletes: !flag("deny_delete"), window: window(effective), capabilities, keeping: Keeping::SPACE })
 }
 
 /// What a space is created as, on a server with this level of the API.

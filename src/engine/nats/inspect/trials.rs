@@ -44,7 +44,7 @@ fn of_a_space(stream: &str) -> Vec<Attempt> {
     vec![
         api(&format!("STREAM.CREATE.{stream}"), "to create the space"),
         api(&format!("STREAM.UPDATE.{stream}"), "to remember message ids for as long as a queue asks for"),
-        api(&format!("STREAM.MSG.GET.{stream}"), "to read keys"),
+        api(&format!("STREAM.MSG.GET.{stream}"), "to read keys, and to settle messages"),
         api(&format!("DIRECT.GET.{stream}"), "to read several keys"),
         api(&format!("DIRECT.GET.{stream}.$KV.{space}.{NOBODY}"), "to read a key"),
         api(&format!("STREAM.MSG.DELETE.{stream}"), "to remove messages that are settled"),

@@ -12,6 +12,7 @@ use super::{
     publish::{received, send},
     pull::{Limits, Puller, Source},
     queue::next_subject,
+    settle::Ends,
     space::{self, Shape},
 };
 use crate::{
@@ -252,7 +253,9 @@ impl Source for StreamQueue {
         (received(message.headers.as_ref(), message.payload), Some(subject))
     }
 
-    fn settled(&self, _sequence: u64) {}
+    fn ends(&self) -> &Ends {
+        &Ends::Told
+    }
 }
 
 /// The queue's face.
