@@ -52,6 +52,10 @@ pub(super) struct Driver<C> {
     /// Of each node, which attempt's body began here last, and when: from then on its time counts. That it was decided may be long ago, if
     /// the store was away.
     begun: Vec<Option<(u32, Timestamp)>>,
+    /// Bodies have been told that the run is cancelled: from then on their grace counts.
+    told: bool,
+    /// Somebody left a note while a write was under way, which is not part of it if the write was first.
+    nudged: bool,
     /// Bodies, the write and the timer; dropped with the actor, so nothing outlives it.
     tasks: JoinSet<()>,
     timer: Option<(Timestamp, AbortHandle)>,
@@ -109,6 +113,8 @@ impl<C: Send + Sync + 'static> Driver<C> {
             gathers: false,
             bodies: BTreeMap::new(),
             begun,
+            told: false,
+            nudged: false,
             tasks: JoinSet::new(),
             timer: None,
             releasing: false,
@@ -145,13 +151,17 @@ impl<C: Send + Sync + 'static> Driver<C> {
         }
     }
 
-    /// Applies an event; no time passes for an attempt whose start is not stored, since its body has not begun.
+    /// Applies an event; no time passes for an attempt whose start is not stored, since its body has not begun, nor for bodies that a
+    /// cancellation ends and that have not been told, since it is not stored that they are to be.
     fn apply(&mut self, event: Event, at: Timestamp) -> Result<Effects, IllegalEvent> {
         if event == Event::Tick {
             for (attempt, began) in self.running() {
                 if began.is_none() {
                     self.machine.begin(attempt, at);
                 }
+            }
+            if !self.told && !self.bodies.is_empty() {
+                self.machine.tell(at);
             }
         }
         self.machine.apply(event, at)
@@ -282,6 +292,9 @@ impl<C: Send + Sync + 'static> Driver<C> {
         if released {
             self.end(Ended::Released);
         }
+        if mem::take(&mut self.nudged) {
+            let _ = self.myself.cast(Msg::Nudged);
+        }
     }
 
     /// What effects start, as the run is now: a body has to see what is stored with its attempt and nothing newer.
@@ -293,6 +306,9 @@ impl<C: Send + Sync + 'static> Driver<C> {
     /// Does what a persisted transition asks for.
     fn perform(&mut self, effects: Effects, attempts: Vec<Attempt>) {
         for (node, attempt, reason) in effects.stop {
+            if reason == StopReason::Cancelled && !mem::replace(&mut self.told, true) {
+                self.machine.tell(self.hosted.clock().now());
+            }
             if let Some(stop) = self.bodies.get(&(node, attempt)) {
                 stop.ask(reason);
             }
@@ -324,8 +340,9 @@ impl<C: Send + Sync + 'static> Driver<C> {
     }
 
     pub(super) async fn nudged(&mut self) {
-        // A write under way finds the note by its conflict.
-        if self.writing.is_none() && self.ended().is_none() {
+        // A write under way finds the note by its conflict, unless it was stored before and its answer takes its time.
+        self.nudged = self.writing.is_some();
+        if !self.nudged && self.ended().is_none() {
             self.look_again().await;
         }
     }

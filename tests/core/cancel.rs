@@ -45,6 +45,20 @@ fn a_body_that_fails_in_its_grace_is_not_tried_again() {
     Story::of(topology([work("a")])).cancelled().fails("a").starts([]).finishes(RunStatus::Cancelled);
 }
 
+/// An outage of the store took the grace away from bodies that had not been told.
+#[test]
+fn grace_counts_from_when_bodies_are_told() {
+    Story::of(topology([work("a")]))
+        .cancelled()
+        .passes(GRACE)
+        .tells()
+        .looks_again_in(Some(GRACE))
+        .after(GRACE.saturating_sub(SECOND))
+        .goes_on()
+        .after(SECOND)
+        .finishes(RunStatus::Cancelled);
+}
+
 #[test]
 fn a_body_that_does_not_end_is_abandoned_after_the_grace() {
     let story = Story::of(topology([work("a")]))

@@ -212,11 +212,23 @@ impl Story {
         self.apply(Event::Released)
     }
 
+    /// Time passes, and nobody looks.
+    pub(crate) fn passes(mut self, duration: Duration) -> Self {
+        self.now = self.now + duration;
+        self
+    }
+
     /// Time passes, and somebody looks.
     #[track_caller]
     pub(crate) fn after(mut self, duration: Duration) -> Self {
         self.now = self.now + duration;
         self.apply(Event::Tick)
+    }
+
+    /// Bodies are told that the run is cancelled.
+    pub(crate) fn tells(mut self) -> Self {
+        self.machine.tell(self.now);
+        self
     }
 
     /// The process dies, and another one takes over.

@@ -1,10 +1,14 @@
 //! Cancellation: of what runs, waits, or lives elsewhere.
 
-use crate::support::{Gate, Journal, gated, listening, space, worker};
+use crate::{
+    kit::{faulty_worker, of_a_run, time_passes},
+    support::{Gate, Journal, gated, listening, space, worker},
+};
 use anabranch::{
     Ctx, NodeError, RetryPolicy, Signal, StopReason, Topology,
     core::{machine::NoteError, snapshot::RunStatus},
     runtime::RunError,
+    testing::faulty::Fault,
 };
 use std::time::Duration;
 
@@ -53,6 +57,52 @@ async fn a_body_that_lingers_too_long_is_abandoned() {
     runs.cancel("r1", "stop").await.unwrap();
     assert_eq!(cancelled(run.outcome().await), "stop");
     assert!(gate.stopped().is_empty(), "it was not waited for");
+}
+
+/// The store is away between the wish and its transition: nobody was told, and no time of grace passed.
+#[tokio::test(start_paused = true)]
+async fn an_outage_takes_no_grace_from_bodies_that_have_not_been_told() {
+    let space = space().await;
+    let (runtime, faulty) = faulty_worker(&space).await;
+    let gate = Gate::default();
+    let runs = runtime.host(listening(SECOND), gate.clone()).unwrap();
+    let run = runs.start("r1", 1).await.unwrap();
+    gate.entered().await;
+    faulty.once(Fault::Delay(30 * SECOND), of_a_run);
+    runs.cancel("r1", "stop").await.unwrap();
+    assert_eq!(cancelled(run.outcome().await), "stop");
+    assert_eq!(gate.stopped(), [StopReason::Cancelled], "it was waited for");
+}
+
+/// The wish comes when a write is stored already and its answer takes its time: that write has no conflict by which to find it.
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_behind_a_write_whose_answer_is_late_is_heard_with_the_answer() {
+    let space = space().await;
+    let (runtime, faulty) = faulty_worker(&space).await;
+    let (other, first, second) = (worker(&space).await, Gate::default(), Gate::default());
+    let topology = || {
+        let mut t = Topology::builder::<u64>("two").app::<[Gate; 2]>();
+        let input = t.input();
+        let first = t.node("first", input, async |ctx: Ctx<[Gate; 2]>, value: u64| {
+            ctx.app()[0].pass().await;
+            Ok(value)
+        });
+        let second = t.node("second", first, async |ctx: Ctx<[Gate; 2]>, value: u64| {
+            ctx.app()[1].pass().await;
+            Ok(value)
+        });
+        t.build(second).unwrap()
+    };
+    let gates = [first.clone(), second.clone()];
+    let (runs, there) = (runtime.host(topology(), gates.clone()).unwrap(), other.host(topology(), gates).unwrap());
+    let run = runs.start("r1", 1).await.unwrap();
+    first.entered().await;
+    faulty.once(Fault::Late(5 * SECOND), of_a_run);
+    first.open();
+    time_passes(&space, SECOND).await;
+    there.cancel("r1", "stop").await.unwrap();
+    let outcome = space.clock().timeout(10 * SECOND, run.outcome()).await;
+    assert_eq!(cancelled(outcome.expect("it is heard")), "stop");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use anabranch::{
     Ctx, NodeResult, Topology,
     engine::{Delivery, Message, Name, Published, Pull, Queue, QueueOptions, Settle, Space, Store, StoreError},
     runtime::{DeadLetter, Runtime, RuntimeOptions},
-    testing::faulty::FaultyStore,
+    testing::faulty::{Call, FaultyStore},
     time::Clock,
     topology::NodeOptions,
 };
@@ -25,6 +25,11 @@ pub async fn faulty_worker(space: &Space) -> (Runtime, Arc<FaultyStore>) {
     let runtime =
         Runtime::start_with(space.clone().with_store(Arc::clone(&faulty) as Arc<dyn Store>), options()).await.unwrap();
     (runtime, faulty)
+}
+
+/// Whether a call writes what is stored of a run.
+pub fn of_a_run(call: &Call<'_>) -> bool {
+    call.writes_below("run.")
 }
 
 /// One node, `work`, with a body and options.

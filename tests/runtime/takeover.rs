@@ -1,7 +1,7 @@
 //! Whose run it is: dead owners, paused ones, several contenders, actors that fail, starts that nobody waits for.
 
 use crate::{
-    kit::{ACK_WAIT, LEASE, Told, faulty_worker, letters, options, single, time_passes},
+    kit::{ACK_WAIT, LEASE, Told, faulty_worker, letters, of_a_run, options, single, time_passes},
     support::{Gate, Journal, space, worker},
 };
 use anabranch::{
@@ -9,7 +9,7 @@ use anabranch::{
     core::snapshot::{FailureKind, RunStatus},
     runtime::Runtime,
     testing::{
-        faulty::{Call, Fault, Op},
+        faulty::{Fault, Op},
         pass,
     },
     topology::{NodeOptions, Signal},
@@ -48,10 +48,6 @@ where
     t.options(work).timeout(SECOND).retry(RetryPolicy::default().delays([SECOND]).jitter(0));
     let waits = t.wait_for("waits", work, go.clone());
     t.build((work, waits)).unwrap()
-}
-
-fn of_a_run(call: &Call<'_>) -> bool {
-    call.writes_below("run.")
 }
 
 #[tokio::test(start_paused = true)]

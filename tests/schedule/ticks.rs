@@ -154,6 +154,19 @@ fn one_firing_waits_for_the_one_before_and_others_do_not() {
     assert_eq!(fourth.record.last, Some(noon(120)));
 }
 
+/// A new letter had it wait for the next time of the rule, which may be a day away.
+#[test]
+fn whoever_waits_is_looked_at_also_after_the_schedule_was_defined_anew() {
+    let first = record("0 * * * *", Missed::Last, Overlap::Queue).tick("s", noon(3600), Liveness::Unknown);
+    let second = first.record.tick("s", noon(7200), Liveness::Running).record;
+    assert_eq!(second.queued, Some(noon(7200)));
+    let mut defined = second;
+    let letter = Letter { queue: "others".into(), ..Letter::default() };
+    assert!(defined.redefine(Plan { letter, ..defined.plan.clone() }, noon(7300)));
+    assert_eq!(defined.next, Some(noon(7300)));
+    assert_eq!(fired(&defined.tick("s", noon(7300), Liveness::Done)), [7200]);
+}
+
 #[test]
 fn whoever_waits_is_due_as_soon_as_it_is_told_that_the_one_before_has_ended() {
     let first = record("* * * * *", Missed::Last, Overlap::Queue).tick("s", noon(60), Liveness::Unknown);

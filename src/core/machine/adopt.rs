@@ -76,7 +76,7 @@ impl RunMachine {
             source: new.source,
             reason: None,
         };
-        let mut machine = Self { plan, snapshot, worker };
+        let mut machine = Self { plan, snapshot, worker, told: None };
         let mut effects = Effects::default();
         machine.settle(now, &mut effects);
         (machine, effects)
@@ -149,6 +149,7 @@ impl RunMachine {
         self.snapshot.status = RunStatus::Running;
         self.snapshot.finished_at = None;
         self.snapshot.cancel = None;
+        self.told = None;
         self.snapshot.reason = None;
         self.snapshot.progressed_at = now;
         let mut effects = Effects::default();
@@ -167,7 +168,7 @@ impl RunMachine {
         let cancelled_before = self.snapshot.cancel.is_some();
         let ours = snapshot.epoch == self.snapshot.epoch;
         let loaded = Self::load(self.plan.clone(), snapshot)?;
-        *self = Self { worker: self.worker.take().filter(|_| ours), ..loaded };
+        *self = Self { worker: self.worker.take().filter(|_| ours), told: self.told.filter(|_| ours), ..loaded };
         let mut effects = Effects::default();
         if self.snapshot.status.is_terminal() || !ours {
             return Ok(effects);

@@ -47,6 +47,9 @@ pub struct RunMachine {
     /// Whose attempts this machine gives out; nothing starts without. It outlives a suspension, which takes the owner off the
     /// snapshot, so that a signal in the same process goes on in the same name.
     worker: Option<Owner>,
+    /// From when on the grace of a cancellation counts, where bodies were told later than it was wished. It is not stored: whoever takes
+    /// the run over has no bodies to wait for.
+    told: Option<Timestamp>,
 }
 
 /// A snapshot belongs to another version of the graph.
@@ -66,7 +69,7 @@ impl RunMachine {
     pub fn load(plan: Plan, snapshot: Snapshot) -> Result<Self, GraphMismatch> {
         let fits = snapshot.fingerprint == plan.graph.fingerprint() && snapshot.nodes.len() == plan.graph.len();
         let worker = snapshot.owner.clone();
-        if fits { Ok(Self { plan, snapshot, worker }) } else { Err(GraphMismatch) }
+        if fits { Ok(Self { plan, snapshot, worker, told: None }) } else { Err(GraphMismatch) }
     }
 
     /// Returns the state, which is to be persisted after each change.
@@ -92,7 +95,7 @@ impl RunMachine {
         if self.snapshot.status.is_terminal() {
             return None;
         }
-        let grace = self.snapshot.cancel.as_ref().map(|c| c.at + self.plan.cancel_grace);
+        let grace = self.grace();
         let running = |n: &&NodeState| n.status == NodeStatus::Running;
         let timeouts = self.snapshot.nodes.iter().filter(running).filter_map(|n| n.deadline);
         // What is cancelled, or nobody's, is not tried again: its time would pass and stay.
@@ -240,9 +243,22 @@ impl RunMachine {
         }
     }
 
+    /// Counts the grace of a cancellation from now on, when bodies are told later than it was wished, or have not been told yet.
+    ///
+    /// As [`begin`](Self::begin) it is no event, and nothing has to be stored for it.
+    pub fn tell(&mut self, now: Timestamp) {
+        self.told = Some(now);
+    }
+
+    /// Until when bodies of a cancelled run may go on.
+    fn grace(&self) -> Option<Timestamp> {
+        let wished = self.snapshot.cancel.as_ref()?.at;
+        Some(self.told.map_or(wished, |told| told.max(wished)) + self.plan.cancel_grace)
+    }
+
     /// Ends what took too long: attempts beyond their deadline, and bodies of a cancelled run beyond its grace.
     fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
-        let abandoned = self.snapshot.cancel.as_ref().is_some_and(|c| c.at + self.plan.cancel_grace <= now);
+        let abandoned = self.grace().is_some_and(|until| until <= now);
         for index in 0..self.snapshot.nodes.len() {
             let state = &mut self.snapshot.nodes[index];
             let (node, attempt) = (NodeId::at(index), state.attempt);

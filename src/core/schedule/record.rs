@@ -105,6 +105,7 @@ impl Record {
         }
         self.plan = plan;
         self.look_again();
+        self.hurry(now);
         true
     }
 
@@ -142,13 +143,18 @@ impl Record {
             return false;
         }
         self.running = None;
-        if self.queued.is_some() {
-            self.next = Some(self.next.map_or(now, |next| next.min(now)));
-        }
+        self.hurry(now);
         true
     }
 
-    /// Says when to look again.
+    /// Has a firing looked at that waits for another: the rule does not tell when.
+    fn hurry(&mut self, now: Timestamp) {
+        if self.queued.is_some() {
+            self.next = Some(self.next.map_or(now, |next| next.min(now)));
+        }
+    }
+
+    /// Says when to look again, by the rule.
     pub(super) fn look_again(&mut self) {
         self.next = if self.paused { None } else { self.plan.rule.next_after(self.since) };
     }
