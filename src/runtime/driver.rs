@@ -54,8 +54,6 @@ pub(super) struct Driver<C> {
     begun: Vec<Option<(u32, Timestamp)>>,
     /// Bodies have been told that the run is cancelled: from then on their grace counts.
     told: bool,
-    /// Somebody left a note while a write was under way, which is not part of it if the write was first.
-    nudged: bool,
     /// Bodies, the write and the timer; dropped with the actor, so nothing outlives it.
     tasks: JoinSet<()>,
     timer: Option<(Timestamp, AbortHandle)>,
@@ -89,6 +87,8 @@ struct Writing {
     bytes: Bytes,
     /// What it starts.
     attempts: Vec<Attempt>,
+    /// Somebody left a note meanwhile: if the write was first, it has no conflict by which to find that.
+    nudged: bool,
 }
 
 impl<C: Send + Sync + 'static> Driver<C> {
@@ -114,7 +114,6 @@ impl<C: Send + Sync + 'static> Driver<C> {
             bodies: BTreeMap::new(),
             begun,
             told: false,
-            nudged: false,
             tasks: JoinSet::new(),
             timer: None,
             releasing: false,
@@ -254,7 +253,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
         let attempts = self.attempts(&batch.effects);
         self.writes += 1;
         let number = self.writes;
-        self.writing = Some(Writing { number, batch, bytes, attempts });
+        self.writing = Some(Writing { number, batch, bytes, attempts, nudged: false });
         let (hosted, myself, key, revision) = (Arc::clone(&self.hosted), self.myself.clone(), self.key.clone(), self.revision);
         self.tasks.spawn(async move {
             let write = hosted.store_at(&key, transition, Expect::At(revision));
@@ -282,7 +281,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
 
     /// The batch under way is in the store: act on it.
     fn persisted(&mut self, revision: Revision) {
-        let Some(Writing { batch, bytes, attempts, number: _ }) = self.writing.take() else { return };
+        let Some(Writing { batch, bytes, attempts, nudged, number: _ }) = self.writing.take() else { return };
         self.backoff.reset();
         self.revision = revision;
         self.progress.send_modify(|p| p.stored = bytes);
@@ -292,7 +291,7 @@ impl<C: Send + Sync + 'static> Driver<C> {
         if released {
             self.end(Ended::Released);
         }
-        if mem::take(&mut self.nudged) {
+        if nudged {
             let _ = self.myself.cast(Msg::Nudged);
         }
     }
@@ -340,9 +339,9 @@ impl<C: Send + Sync + 'static> Driver<C> {
     }
 
     pub(super) async fn nudged(&mut self) {
-        // A write under way finds the note by its conflict, unless it was stored before and its answer takes its time.
-        self.nudged = self.writing.is_some();
-        if !self.nudged && self.ended().is_none() {
+        if let Some(writing) = &mut self.writing {
+            writing.nudged = true;
+        } else if self.ended().is_none() {
             self.look_again().await;
         }
     }
