@@ -9,18 +9,20 @@
 
 use crate::stage::{self, MILLISECOND, SECOND, Skew};
 use anabranch::{
-    engine::Engine,
+    engine::{Change, Engine, Expect, Key, PutOptions, Scope},
     error::BoxError,
     testing::{
         Dice,
         conformance::in_trouble,
         seeds,
-        sim::{SERVER, Simulation, Trouble},
+        sim::{Host, SERVER, Simulation, Trouble},
     },
     time::Clock,
 };
+use futures_util::StreamExt as _;
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     future::Future as _,
     pin::pin,
     sync::{Arc, Mutex},
@@ -113,14 +115,14 @@ fn history(seed: u64, weather: Weather) -> (u64, Duration) {
 
 #[test]
 fn the_contract_holds_for_hosts_whose_network_loses_delays_and_cuts() {
-    for seed in seeds(8) {
+    for seed in seeds(24) {
         history(seed, Weather::Network);
     }
 }
 
 #[test]
 fn the_contract_holds_for_hosts_of_a_server_that_stands_still_is_killed_and_loses_power() {
-    for seed in seeds(8) {
+    for seed in seeds(24) {
         history(seed, Weather::NetworkAndServer);
     }
 }
@@ -128,4 +130,49 @@ fn the_contract_holds_for_hosts_of_a_server_that_stands_still_is_killed_and_lose
 #[test]
 fn a_history_in_trouble_is_the_same_each_time() {
     assert_eq!(history(1, Weather::NetworkAndServer), history(1, Weather::NetworkAndServer));
+}
+
+/// The keys that somebody knows who watches.
+type Known = Arc<Mutex<BTreeSet<Key>>>;
+
+async fn watch(host: Host, known: Known) -> Result<(), BoxError> {
+    let mut changes = stage::space(&host).await.store().watch(&Scope::All).await?;
+    while let Some(change) = changes.next().await {
+        let mut known = known.lock().unwrap();
+        match change {
+            Change::Put(entry) => drop(known.insert(entry.key)),
+            Change::Deleted(key, _) | Change::Expired(key, _) => drop(known.remove(&key)),
+            Change::Resynced => known.clear(),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_watch_that_breaks_before_it_told_everything_does_not_keep_what_is_removed_meanwhile() {
+    let mut sim = Simulation::new(1);
+    sim.ask(|host| async move {
+        let space = stage::space(&host).await;
+        for name in ["one", "two"] {
+            space.store().put(&Key::new(name)?, "1".into(), Expect::Absent, PutOptions::default()).await?;
+        }
+        Ok(())
+    });
+    let known = Known::default();
+    let mine = Arc::clone(&known);
+    sim.host("a", move |host| watch(host, Arc::clone(&mine)));
+    sim.latency("a", SECOND / 10, SECOND / 10);
+    let first = || known.lock().unwrap().first().cloned();
+    assert!(sim.run_until(10 * SECOND, |_| first().is_some()), "it is told of nothing");
+    sim.cut("a", true);
+    let gone = first().unwrap();
+    sim.ask(move |host| {
+        let gone = gone.clone();
+        async move { Ok(stage::space(&host).await.store().delete(&gone, Expect::Anything).await?) }
+    });
+    sim.cut("a", false);
+    sim.run_for(10 * SECOND);
+    let known = known.lock().unwrap();
+    assert_eq!(known.len(), 1, "of {known:?} one is gone");
 }

@@ -221,6 +221,11 @@ impl Link {
         weather.loss > 0 && dice.roll(1000) < u64::from(weather.loss)
     }
 
+    /// Draws whether a message is lost whose connection broke after it was sent.
+    fn is_lost_on_the_way(&self) -> bool {
+        self.chance().0.roll(2) == 0
+    }
+
     fn patience(&self) -> Duration {
         self.chance().1.patience
     }
@@ -300,7 +305,8 @@ impl Line {
         served.handle.clone().spawn(async move {
             let wheel = Arc::clone(&sender.net.wheel);
             wheel.sleep(there).await;
-            if lost_there || !connection.holds() {
+            // What was sent may arrive after its connection, or its sender, is no more; only the answer finds nobody.
+            if lost_there || (!connection.holds() && sender.is_lost_on_the_way()) {
                 return;
             }
             let outcome = work(served).await;

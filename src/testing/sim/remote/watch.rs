@@ -15,8 +15,8 @@ struct Reader {
     door: Door,
     scope: Scope,
     feed: Feed,
-    /// Whether the reader has seen a full state.
-    synced: bool,
+    /// Whether the reader was told anything, which it has to forget when the connection breaks.
+    told: bool,
 }
 
 /// What comes from the server while the connection holds.
@@ -38,7 +38,7 @@ impl Feed {
 
 pub(super) async fn open(line: Line, door: Door, scope: Scope) -> Result<BoxStream<'static, Change>, StoreError> {
     let feed = subscribe(&line, &door, &scope).await?;
-    let reader = Reader { line, door, scope, feed, synced: false };
+    let reader = Reader { line, door, scope, feed, told: false };
     Ok(stream::unfold(reader, |mut reader| async move {
         let change = reader.next().await;
         Some((change, reader))
@@ -58,13 +58,13 @@ impl Reader {
                     break;
                 }
             }
-            if self.synced {
-                self.synced = false;
+            if self.told {
+                self.told = false;
                 return Change::Resynced;
             }
             return Box::pin(self.next()).await;
         };
-        self.synced |= change == Change::Synced;
+        self.told = true;
         change
     }
 }
