@@ -42,17 +42,7 @@ struct Waiting {
 struct Look {
     sequence: u64,
     subject: Subject,
-    told: oneshot::Sender<Result<Seen, Arc<Fault>>>,
-}
-
-/// What is stored with the sequence of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
-    It,
-    /// Another message: the stream went back in time.
-    Another,
-    /// Nothing, as far as whoever answers knows.
-    Nothing,
+    told: oneshot::Sender<Result<bool, Arc<Fault>>>,
 }
 
 impl Remover {
@@ -67,27 +57,26 @@ impl Remover {
         let request = Bytes::from(json!({ "seq": sequence, "no_erase": true }).to_string());
         let verb = format!("STREAM.MSG.DELETE.{}", self.stream);
         let mut patience = self.link.patience();
-        let (mut lost, mut refusal) = (false, None);
+        let mut lost = false;
         loop {
-            let cause = match (self.seen(sequence, subject).await, refusal.take()) {
-                (Ok(Seen::Another), _) | (Ok(Seen::Nothing), Some(_)) => return Ok(()),
-                (Ok(Seen::It), Some(error)) => return Err(refused(error)),
-                // Whoever finds nothing may also be behind: the deletion, which waits for a majority, tells. It is sent once for each
-                // look, since the stream could have gone back in time before it is sent again.
-                (Ok(Seen::It | Seen::Nothing), None) => match self.link.ask(&verb, request.clone()).await {
+            let cause = match self.is_anothers(sequence, subject).await {
+                Ok(true) => return Ok(()),
+                // It is sent once for each look, since the stream could go back in time before it is sent again.
+                Ok(false) => match self.link.ask(&verb, request.clone()).await {
                     Ok(_) => return Ok(()),
                     Err(Fault::Api(error)) if error.is_passing() => StoreError::Unavailable(error.into()),
                     // Because it is gone, or for another reason.
-                    Err(Fault::Api(error)) => {
-                        refusal = Some(error);
-                        continue;
-                    }
+                    Err(Fault::Api(error)) => match self.subject_of(sequence).await {
+                        Ok(found) if found.as_deref() != Some(subject.as_str()) => return Ok(()),
+                        Ok(_) => return Err(refused(error)),
+                        Err(_) => StoreError::Unavailable(error.into()),
+                    },
                     Err(Fault::Lapse(lapse)) => {
                         lost |= matches!(lapse, Lapse::Lost(_));
                         lapse.unavailable()
                     }
                 },
-                (Err(fault), _) => match &*fault {
+                Err(fault) => match &*fault {
                     Fault::Lapse(Lapse::Refused(_)) => Rejection::Refused(fault.into()).into(),
                     _ => StoreError::Unavailable(fault.into()),
                 },
@@ -101,8 +90,9 @@ impl Remover {
         }
     }
 
-    /// Tells what is stored with the sequence of a message.
-    async fn seen(self: &Arc<Self>, sequence: u64, subject: &Subject) -> Result<Seen, Arc<Fault>> {
+    /// Tells whether the sequence of a message is that of another one now. What is gone is nobody's: the deletion, which waits for a
+    /// majority, tells.
+    async fn is_anothers(self: &Arc<Self>, sequence: u64, subject: &Subject) -> Result<bool, Arc<Fault>> {
         let (told, answer) = oneshot::channel();
         {
             let mut waiting = locked(&self.waiting);
@@ -129,17 +119,14 @@ impl Remover {
             looks.sort_by_key(|look| look.sequence);
             // From the highest down, until one is what it was, as those below it are then, or nobody answers.
             while let Some(Look { sequence, subject, told }) = looks.pop() {
-                let seen = self.subject_of(sequence).await.map(|found| match found {
-                    Some(found) if found == subject.as_str() => Seen::It,
-                    Some(_) => Seen::Another,
-                    None => Seen::Nothing,
-                });
-                let seen = seen.map_err(Arc::new);
-                if matches!(seen, Ok(Seen::It) | Err(_)) {
-                    looks.drain(..).for_each(|look| drop(look.told.send(seen.clone())));
+                let found = self.subject_of(sequence).await.map_err(Arc::new);
+                let is_it = found.as_ref().is_ok_and(|found| found.as_deref() == Some(subject.as_str()));
+                let anothers = found.map(|found| found.is_some() && !is_it);
+                if is_it || anothers.is_err() {
+                    looks.drain(..).for_each(|look| drop(look.told.send(anothers.clone())));
                 }
                 // Nobody listens who gave up.
-                let _ = told.send(seen);
+                let _ = told.send(anothers);
             }
         }
     }
