@@ -7,6 +7,7 @@ use anabranch::{
 };
 use futures_util::{StreamExt as _, future::join_all};
 use std::{collections::HashSet, time::Duration};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_kv_client_reads_our_values_and_its_write_is_an_ordinary_conflict() {
@@ -186,4 +187,42 @@ async fn a_listing_shows_what_was_just_written_whichever_replica_serves_it() {
         }
         assert_eq!(list().await.len(), AT_ONCE * (round + 1));
     }
+}
+
+/// While a value is replaced the server counts neither the old nor the new one among what is still to come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_key_that_is_rewritten_meanwhile_is_listed_and_in_the_state_of_a_watch() {
+    let space = space(&NatsServer::shared().await.url(), "").await;
+    for name in ["a", "b", "c"] {
+        put(&space, name, "0", Expect::Absent).await.unwrap();
+    }
+    let over = CancellationToken::new();
+    let write = join_all(["a", "b", "c", "a", "b", "c"].map(|name| {
+        let (space, over) = (&space, &over);
+        async move {
+            while !over.is_cancelled() {
+                put(space, name, "again", Expect::Anything).await.unwrap();
+            }
+        }
+    }));
+    let read = async {
+        for _ in 0..2000 {
+            let listed: HashSet<_> =
+                space.store().keys(&Scope::All).await.unwrap().map(|info| info.unwrap().key).collect().await;
+            assert_eq!(listed.len(), 3, "{listed:?}");
+        }
+        for _ in 0..300 {
+            let (mut changes, mut state) = (space.store().watch(&Scope::All).await.unwrap(), HashSet::new());
+            loop {
+                match next(&mut changes).await {
+                    Change::Put(entry) => drop(state.insert(entry.key)),
+                    Change::Synced => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(state.len(), 3, "{state:?}");
+        }
+        over.cancel();
+    };
+    tokio::join!(write, read);
 }

@@ -2,13 +2,14 @@
 //!
 //! A listing is no snapshot, but it is at least as new as what this store has read and written. Any replica may serve it, and
 //! one may be behind; so the key that this store saw change last is listed along, and until that change is seen nothing is
-//! given out. A listing that ends without it is begun anew, perhaps at another replica.
+//! given out. A listing that ends without it is begun anew, perhaps at another replica. It ends when it is known to be whole (`whole`).
 
 use super::{
     core::Core,
     feed::{Feed, Start, Step},
     found::Found,
     link::Patience,
+    whole::{SILENT, Whole},
 };
 use crate::engine::{KeyInfo, Scope, StoreError};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -49,6 +50,7 @@ struct Listing {
     early: VecDeque<KeyInfo>,
     /// The revision that has to be seen.
     awaited: u64,
+    whole: Whole,
     /// What is listed; the key that is listed along may be another one.
     scope: Scope,
 }
@@ -62,9 +64,15 @@ impl Listing {
         let feed = Feed::open(core, &filters, Start::State, true).await?;
         let left = feed.pending;
         let awaited = witness.map_or(0, |(_, revision)| *revision);
-        let mut listing =
-            Self { core: Arc::clone(core), feed: Some(feed), early: VecDeque::new(), awaited, scope: scope.clone() };
-        listing.close_at_end(left).await;
+        let mut listing = Self {
+            core: Arc::clone(core),
+            feed: Some(feed),
+            early: VecDeque::new(),
+            awaited,
+            whole: Whole::new(core, filter),
+            scope: scope.clone(),
+        };
+        listing.close_at_end(left).await?;
         Ok(listing)
     }
 
@@ -96,27 +104,42 @@ impl Listing {
 
     /// Reads the next header, and ends the feed behind the last one.
     async fn read(&mut self) -> Result<Option<Found>, StoreError> {
-        let Some(feed) = &mut self.feed else { return Ok(None) };
-        match feed.next().await {
-            Step::Message(found, pending) => {
-                self.close_at_end(pending).await;
-                Ok(Some(found))
-            }
-            Step::Ended(reason) => {
+        loop {
+            let Some(feed) = &mut self.feed else { return Ok(None) };
+            let step = if self.whole.is_in_doubt() {
+                self.core.feed.clock.timeout(SILENT, feed.next()).await
+            } else {
+                Some(feed.next().await)
+            };
+            match step {
+                Some(Step::Message(found, pending)) => {
+                    self.whole.saw(&found.subject, found.sequence);
+                    self.close_at_end(pending).await?;
+                    return Ok(Some(found));
+                }
                 // A listing that is not whole must not pass for one.
-                self.feed = None;
-                Err(StoreError::Unavailable(reason.into()))
+                Some(Step::Ended(reason)) => return self.fails(reason),
+                None if self.whole.ask_anew() => self.close_at_end(0).await?,
+                None => return self.fails("the server does not show everything that it has"),
             }
         }
     }
 
-    /// Ends the feed when nothing is left to come.
-    async fn close_at_end(&mut self, left: u64) {
-        if left == 0
-            && let Some(feed) = self.feed.take()
-        {
+    fn fails(&mut self, reason: &'static str) -> Result<Option<Found>, StoreError> {
+        self.feed = None;
+        Err(StoreError::Unavailable(reason.into()))
+    }
+
+    /// Ends the feed when the server says that nothing is left to come, and everything has come.
+    async fn close_at_end(&mut self, left: u64) -> Result<(), StoreError> {
+        if left > 0 && !self.whole.is_in_doubt() {
+            return Ok(());
+        }
+        let is_whole = self.whole.is().await.inspect_err(|_| self.feed = None)?;
+        if is_whole && let Some(feed) = self.feed.take() {
             feed.close().await;
         }
+        Ok(())
     }
 
     fn info(&self, found: &Found) -> Option<KeyInfo> {

@@ -61,6 +61,7 @@ mod sweep;
 mod tally;
 mod verdict;
 mod watch;
+mod whole;
 mod write;
 
 use self::{

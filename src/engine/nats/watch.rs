@@ -10,15 +10,14 @@ use super::{
     errors::refused,
     feed::{Feed, Start, Step},
     found::{Found, Gone},
-    read::get,
     reader::Reader,
+    whole::{SILENT, Whole, newest},
 };
 use crate::{
     engine::{Change, Entry, Key, Revision, Scope, StoreError, locked},
     time::{Backoff, Instant, Timestamp},
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use serde_json::json;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, Weak},
@@ -211,14 +210,18 @@ async fn follow_once(
     // what was stored a moment ago would take it for missing.
     let wanted = if continues || core.replicas < 2 { 0 } else { newest(core, filter).await? };
     let mut feed = Feed::open(core, &[filter], if continues { Start::At(last + 1) } else { Start::State }, false).await?;
-    let mut full = if continues { None } else { Some((HashMap::new(), 0)) };
+    let mut full = if continues { None } else { Some((HashMap::new(), 0, Whole::new(core, filter.to_owned()))) };
     let (mut pending, mut catching_up, mut looked) = (feed.pending, true, clock.instant());
     loop {
-        if pending == 0 {
-            if full.as_ref().is_some_and(|(_, up_to)| *up_to < wanted) {
-                return Ok("the replica is behind");
-            }
-            if let Some((live, up_to)) = full.take() {
+        let in_doubt = full.as_ref().is_some_and(|(.., whole)| whole.is_in_doubt());
+        let all = match &mut full {
+            Some((_, up_to, _)) if pending == 0 && *up_to < wanted => return Ok("the replica is behind"),
+            Some((.., whole)) if pending == 0 || in_doubt => whole.is().await?,
+            Some(_) => false,
+            None => pending == 0,
+        };
+        if all {
+            if let Some((live, up_to, _)) = full.take() {
                 locked(state).restart(live, up_to);
                 *place = Some(Place { created: created.clone(), heard: clock.instant() });
             } else if catching_up && core.keeping.silent_age.is_some() {
@@ -231,16 +234,25 @@ async fn follow_once(
             catching_up = false;
             backoff.reset();
         }
-        let due = if full.is_none() { locked(state).due() } else { None };
-        let step = match due {
-            None => Some(feed.next().await),
-            Some(due) => {
+        let wait = match &full {
+            Some((.., whole)) => whole.is_in_doubt().then_some(SILENT),
+            None => locked(state).due().map(|due| {
                 let pause = LOOK.saturating_sub(clock.instant().saturating_duration_since(looked));
-                let wait = due.since(clock.now()).max(pause);
-                clock.timeout(wait, feed.next()).await
-            }
+                due.since(clock.now()).max(pause)
+            }),
+        };
+        let step = match wait {
+            None => Some(feed.next().await),
+            Some(wait) => clock.timeout(wait, feed.next()).await,
         };
         let Some(step) = step else {
+            if let Some((.., whole)) = &mut full {
+                if !whole.ask_anew() {
+                    return Ok("the server does not show everything that it has");
+                }
+                pending = 0;
+                continue;
+            }
             // The server's clock decides, and what it has dropped is below its first message.
             looked = clock.instant();
             let info = core.feed.api(&verb, &serde_json::Value::Null, &mut core.feed.patience()).await?.map_err(refused)?;
@@ -262,8 +274,9 @@ async fn follow_once(
         core.saw(&found);
         let Some(key) = core.names.key_of(&found.subject) else { continue };
         match &mut full {
-            Some((live, up_to)) => {
+            Some((live, up_to, whole)) => {
                 *up_to = (*up_to).max(found.sequence);
+                whole.saw(&found.subject, found.sequence);
                 match found.into_entry(key.clone()) {
                     Some(entry) => drop(live.insert(key, entry)),
                     None => drop(live.remove(&key)),
@@ -272,13 +285,6 @@ async fn follow_once(
             None => locked(state).apply(key, found),
         }
     }
-}
-
-/// The newest revision of what a filter matches, as the leader knows it; zero when there is nothing.
-async fn newest(core: &Core, filter: &str) -> Result<u64, StoreError> {
-    let (which, mut patience) = (json!({ "last_by_subj": filter }), core.feed.patience());
-    let found = get(&core.feed, &core.names.stream(), filter, &which, &mut patience).await?;
-    Ok(found.map_or(0, |found| found.sequence))
 }
 
 /// The sequences of the first and of the last message of a stream.
