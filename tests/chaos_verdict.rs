@@ -107,6 +107,26 @@ fn an_addition_that_is_lost_is_seen() {
 }
 
 #[test]
+fn a_member_that_may_not_have_entered_takes_nobody_out() {
+    let member =
+        |op, name: &str, entered: Answer| [(op, call(op, "group-1", Act::Enter(name.into()))), (op + 1, back(op, entered))];
+    let leaves = |op, name: &str| [(op, call(op, "group-1", Act::Leave(name.into()))), (op + 1, back(op, Answer::Done))];
+    let waits = |op| [(op, call(op, "group-1", Act::Wait)), (op + 1, back(op, Answer::Done))];
+    let w0 = || [member(1, "a", Answer::Value(1)), member(3, "b", Answer::Open), leaves(5, "b")].concat();
+    complains(&[life("w0", [w0(), waits(7).to_vec()].concat())], "group-1: wait_group.early");
+    is_content(&[life("w0", [w0(), leaves(7, "a").to_vec(), waits(9).to_vec()].concat())]);
+}
+
+#[test]
+fn a_token_that_writes_over_itself_is_seen() {
+    let writes = |before| [(1, call(1, "guarded", Act::Fenced(7))), (2, back(1, Answer::Value(before)))];
+    is_content(&[life("w0", writes(6))]);
+    for before in [7, 8] {
+        complains(&[life("w0", writes(before))], "which is not smaller");
+    }
+}
+
+#[test]
 fn a_stale_read_is_seen_and_excused_while_a_leader_is_cut_off() {
     let reads = [(5, call(5, "counter-1", Act::Read)), (6, back(5, Answer::Value(0)))];
     let lives = [life("w0", adds(1, 2, 1)), life("w1", reads)];

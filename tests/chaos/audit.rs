@@ -69,7 +69,7 @@ pub(crate) async fn audit(url: &str, history: &Path, lives: &[Vec<Line>]) -> Res
         if last {
             break;
         }
-        // What nobody was told of may be there or not, and is looked at once more.
+        // What nobody was told of, and is not there either, is looked at once more.
         let left = runs.values().chain(submitted.values()).any(|certain| *certain);
         last = !left || site.space.clock().instant() > until;
         site.space.clock().sleep(LOOK).await;
@@ -95,6 +95,8 @@ async fn look_at_runs(site: &Site, host: &Host, runs: &mut BTreeMap<String, bool
             continue;
         };
         if !snapshot.status.is_terminal() && !last {
+            // Whatever was asked for is accepted if it is there.
+            runs.insert(id, true);
             continue;
         }
         let output = match snapshot.status {
@@ -118,6 +120,9 @@ async fn look_at_jobs(site: &Site, jobs: &Jobs, submitted: &mut BTreeMap<u64, bo
             Some(State::Open) => "open",
             None => "absent",
         };
+        if state == "open" {
+            submitted.insert(job, true);
+        }
         if last || !matches!(state, "open" | "absent") {
             site.history.note(Fact::Kept { job, state: state.to_owned() });
             submitted.remove(&job);

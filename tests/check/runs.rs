@@ -102,6 +102,8 @@ fn attempts_are_numbered_without_repeats_and_gaps() {
     cut(&[claimed(1, "w", 0), somewhere(1, 1), claimed(2, "v", 2), somewhere(3, 3)]).unwrap();
     caught(&[somewhere(1, 1), somewhere(3, 3)], "runs.attempts", cut);
     caught(&[somewhere(1, 1), somewhere(3, 3), crashed("w", 4)], "runs.attempts", cut);
+    // One that was over before accounts for nothing.
+    caught(&[crashed("w", 1), somewhere(1, 2), somewhere(3, 3)], "runs.attempts", cut);
     // So does a time that was over before the body started, for that attempt and no other.
     let timed_out = |attempt, at| Event::TimedOut { run: "r".into(), node: "n".into(), attempt, at };
     cut(&[somewhere(1, 1), timed_out(2, 2), timed_out(3, 3), somewhere(4, 4)]).unwrap();

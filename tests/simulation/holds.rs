@@ -18,7 +18,7 @@ use anabranch::{
     time::Instant,
 };
 use futures_util::future::BoxFuture;
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 /// As short as can be: what goes wrong takes longer.
 pub(crate) const LEASE: Duration = SECOND;
@@ -132,13 +132,15 @@ impl Holder {
                 assert!(!guard.holds(), "{name} was told that it is lost, and is held");
                 break;
             }
-            if guard.until() != known && guard.holds() {
-                known = guard.until();
-                let (at, until) = (micros(&self.host), Some(self.believes(&guard)));
-                self.records.holdings.push(Holding::Renewed { hold: hold.clone(), at, until });
-            }
+            self.renewed(&guard, &hold, &mut known);
             if self.host.roll(4) == 0 {
-                self.write(guard.fence()).await;
+                self.number += 1;
+                let (own, clock) = (&*self, self.host.clock());
+                let mut write = pin!(own.write(guard.fence(), own.number));
+                // It may take long, and the hold is renewed meanwhile.
+                while clock.timeout(20 * MILLISECOND, &mut write).await.is_none() {
+                    own.renewed(&guard, &hold, &mut known);
+                }
             }
         }
         let (token, at) = (guard.fence(), micros(&self.host));
@@ -151,19 +153,28 @@ impl Holder {
         // It stood still without knowing, or is just badly made: what stops it is its token.
         if self.host.roll(3) == 0 {
             idle(&self.host, 2 * SECOND).await;
-            self.write(token).await;
+            self.number += 1;
+            self.write(token, self.number).await;
         }
         name
+    }
+
+    /// Records what the holder believes now, if that has changed.
+    fn renewed(&self, guard: &impl Held, hold: &str, known: &mut Instant) {
+        if guard.until() != *known && guard.holds() {
+            *known = guard.until();
+            let (at, until) = (micros(&self.host), Some(self.believes(guard)));
+            self.records.holdings.push(Holding::Renewed { hold: hold.into(), at, until });
+        }
     }
 
     fn believes(&self, held: &impl Held) -> u64 {
         if held.holds() { self.skew.true_instant(&self.host, held.until()) } else { micros(&self.host) }
     }
 
-    async fn write(&mut self, token: FencingToken) {
+    async fn write(&self, token: FencingToken, number: u32) {
         let Some(ledger) = self.ledger.clone() else { return };
-        self.number += 1;
-        let entry: Entry = (token.get(), format!("{}.{}", self.client, self.number));
+        let entry: Entry = (token.get(), format!("{}.{number}", self.client));
         let own = entry.clone();
         match ledger.update_fenced(&token, move |entries: &mut Vec<Entry>| entries.push(own.clone())).await {
             Ok(()) => self.records.written.push(entry),

@@ -260,7 +260,7 @@ impl Run<'_> {
     fn attempts(&self, node: &str) -> Result<(), Violation> {
         let mut starts: Vec<(u32, Option<u64>, u64)> = self.starts(node).collect();
         starts.sort_by_key(|(attempt, ..)| *attempt);
-        let mut before: (u32, Option<u64>) = (0, None);
+        let mut before: (u32, Option<u64>, u64) = (0, None, 0);
         for (attempt, epoch, at) in starts {
             let wrong = |rule, what: String| Err(self.tell(rule, format!("{what} of {node} of {}", self.name), Some(node)));
             if attempt == before.0 {
@@ -276,25 +276,28 @@ impl Run<'_> {
                 return wrong("runs.attempts", what);
             }
             let skipped = before.0 + 1..attempt;
-            if !skipped.clone().all(|missing| self.timed_out(node, missing)) && !self.may_skip(before.1, epoch, at) {
+            if !skipped.clone().all(|missing| self.timed_out(node, missing))
+                && !self.may_skip((before.1, before.2), (epoch, at))
+            {
                 let (first, last) = (skipped.start, attempt - 1);
                 let missing = if first == last { format!("attempt {first}") } else { format!("attempts {first} to {last}") };
                 return wrong("runs.attempts", format!("nothing accounts for what became of {missing}: the attempts"));
             }
-            before = (attempt, epoch.or(before.1));
+            before = (attempt, epoch.or(before.1), at);
         }
         Ok(())
     }
 
-    /// Returns whether an attempt may have been counted and not started, before one that started.
-    fn may_skip(&self, before: Option<u64>, epoch: Option<u64>, at: u64) -> bool {
+    /// Returns whether an attempt may have been counted and not started between two that started: of which epochs, and when.
+    fn may_skip(&self, (before, since): (Option<u64>, u64), (epoch, at): (Option<u64>, u64)) -> bool {
         match (before, epoch) {
             (Some(before), Some(epoch)) => epoch > before,
             // The first that started may be of an owner that took the run over.
             (None, Some(epoch)) if self.first_epoch().is_some() => self.first_epoch().is_some_and(|first| epoch > first),
             _ => {
                 let claimed = |(_, event): &&(usize, &Event)| matches!(event, Event::Claimed { .. }) && event.at() <= at;
-                self.crashes.iter().any(|(_, crash)| crash.at() <= at) || self.events.iter().filter(claimed).count() > 1
+                self.crashes.iter().any(|(_, crash)| (since..=at).contains(&crash.at()))
+                    || self.events.iter().filter(claimed).count() > 1
             }
         }
     }

@@ -53,8 +53,10 @@ fn changes(group: &str, ops: &[&Op]) -> Vec<Event> {
                 events.push(Event::Changed { client, group: name, by: 1, called: op.from, returned });
             }
             Act::Leave(member) => {
-                let Some(certain) = entered.get(member.as_str()) else { continue };
-                let returned = returned.filter(|_| *certain);
+                // Of one that may not have entered, the two together may be nothing, and are never less.
+                if entered.get(member.as_str()) != Some(&true) {
+                    continue;
+                }
                 events.push(Event::Changed { client, group: name, by: -1, called: op.from, returned });
             }
             Act::Wait if matches!(op.end, Some((_, Answer::Done))) => {

@@ -1,4 +1,4 @@
-//! What has to be there in the end: whatever was accepted has ended well, and a token never replaced a greater one.
+//! What has to be there in the end: whatever was accepted has ended well, and a token never replaced itself or a greater one.
 
 use super::{Life, ops::Op};
 use crate::{
@@ -32,8 +32,9 @@ pub(super) fn check(lives: &[Life], ops: &[Op]) -> Vec<String> {
                 found => wrong.push(format!("job {job} was {}, and in the end it is {found:?}", asked(accepted))),
             },
             Act::Fenced(token) => {
-                if let Some(before) = op.value().filter(|before| *before > token) {
-                    wrong.push(format!("{} wrote with token {token} over {before}, which is greater", op.client));
+                // Each token writes once.
+                if let Some(before) = op.value().filter(|before| *before >= token) {
+                    wrong.push(format!("{} wrote with token {token} over {before}, which is not smaller", op.client));
                 }
             }
             _ => {}

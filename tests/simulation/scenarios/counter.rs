@@ -2,6 +2,7 @@
 
 use super::Scenario;
 use anabranch::{
+    cell::CellError,
     coordination::{CoordinationError, Counter},
     error::BoxError,
     testing::{
@@ -47,8 +48,9 @@ fn micros(host: &Host) -> u64 {
 fn record(host: &Host, history: &Told, call: Call, outcome: Result<i64, CoordinationError>) {
     match outcome {
         Ok(value) => history.returned(call, value, micros(host)),
-        // Whatever it says, it may have happened.
-        Err(_) => history.unknown(call),
+        Err(CoordinationError::Cell { source: CellError::Unknown(_), .. }) => history.unknown(call),
+        // Whatever else it says, it says that nothing happened.
+        Err(_) => history.refused(call, micros(host)),
     }
 }
 

@@ -58,7 +58,7 @@ fn run(sim: &mut Simulation) {
     check_terms(&records, &seen);
 }
 
-/// What one boot of an observer sees are terms that grow, and no one that nobody ever had.
+/// What observers see are terms that grow. Whose they are is not known of all: a leader may be killed before it says that it is one.
 fn check_terms(records: &Records, seen: &Log<Option<u64>>) {
     let last = records.holdings.look(|events| {
         events.iter().filter_map(|event| if let Holding::Held { token, .. } = event { Some(*token) } else { None }).max()

@@ -14,6 +14,7 @@ use anabranch::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -116,7 +117,11 @@ fn check_accounts(sim: &mut Simulation, records: &Records) {
         assert_eq!(account.balance, OPENED_WITH + moved, "{account:?}");
     }
     let all: Vec<_> = accounts.iter().flat_map(|account| &account.transfers).collect();
+    let total = OPENED_WITH * i64::try_from(ACCOUNTS.len()).unwrap_or(0);
+    assert_eq!(accounts.iter().map(|account| account.balance).sum::<i64>(), total, "{accounts:?}");
     records.transfers.look(|transfers| {
+        let known: HashSet<&str> = transfers.iter().map(|(id, _)| id.as_str()).collect();
+        assert!(all.iter().all(|(id, _)| known.contains(id.as_str())), "{all:?} has what nobody asked for");
         for (id, moved) in transfers {
             let sides: Vec<i64> = all.iter().filter(|(there, _)| there == id).map(|(_, by)| *by).collect();
             let whole = sides.len() == 2 && sides.iter().sum::<i64>() == 0;
@@ -127,7 +132,6 @@ fn check_accounts(sim: &mut Simulation, records: &Records) {
             }
         }
     });
-    let total = OPENED_WITH * i64::try_from(ACCOUNTS.len()).unwrap_or(0);
     records.sums.look(|sums| assert!(sums.iter().all(|sum| *sum == total), "sums of {total} were seen as {sums:?}"));
 }
 
@@ -299,6 +303,8 @@ async fn transfer(host: &Host, records: &Records, accounts: &[Cell<Account>], nu
     let to = (from + 1 + usize::try_from(host.roll(accounts.len() as u64 - 1)).unwrap_or(0)) % accounts.len();
     let (id, amount) = (format!("{}{}/{number}", host.name(), host.boot()), i64::try_from(1 + host.roll(60)).unwrap_or(1));
     let own = id.clone();
+    // Before it is asked for: one whose host is killed may have happened.
+    records.transfers.push((id.clone(), Moved::Perhaps));
     let moved = try_together((&accounts[from], &accounts[to]), move |(from, to)| {
         if from.balance < amount {
             return Err(());
@@ -309,10 +315,9 @@ async fn transfer(host: &Host, records: &Records, accounts: &[Cell<Account>], nu
         }
         Ok(())
     });
-    // Killed meanwhile, it may have happened.
     let moved = match moved.await {
         Ok(()) => Moved::Yes,
-        Err(UpdateError::Cell(CellError::Unknown(_))) => Moved::Perhaps,
+        Err(UpdateError::Cell(CellError::Unknown(_))) => return,
         Err(_) => Moved::No,
     };
     records.transfers.push((id, moved));
