@@ -76,6 +76,13 @@ fn every_stated_guarantee_names_a_test_that_exists() {
 }
 
 #[test]
+fn every_test_that_is_left_out_is_run_by_somebody() {
+    let files = tree();
+    let files: Vec<_> = files.iter().map(|file| (file.path.as_str(), file.text.as_str())).collect();
+    report("a test is run by nobody", &guarantees::run_by_nobody(&files));
+}
+
+#[test]
 fn every_defect_of_the_origins_has_a_row_and_a_test_that_knows_its_number() {
     let files = tree();
     for defect in (1..=20).chain([22]).map(|number| format!("D{number}")) {

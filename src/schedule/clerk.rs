@@ -90,7 +90,10 @@ impl Clerk {
                 (Ok(()), None) => {}
                 (Err(StoreError::Conflict), _) => self.clock.sleep(backoff.next_delay()).await,
                 (Err(StoreError::Unknown(_)), tick) => {
-                    lost = tick.map(|tick| (tick, now));
+                    // To send what a decision left pending is none: the one that is in doubt stays so.
+                    if let Some(tick) = tick {
+                        lost = Some((tick, now));
+                    }
                     self.clock.sleep(backoff.next_delay()).await;
                 }
                 (Err(error), _) => return Err(error.into()),

@@ -296,7 +296,7 @@ impl NatsServer {
         let path = self.directory.path();
         let log = fs::OpenOptions::new().create(true).append(true).open(path.join("log"))?;
         let binary = binary();
-        let server = Command::new(&binary)
+        let mut server = Command::new(&binary)
             .arg("-c")
             .arg(path.join("server.conf"))
             .stdin(Stdio::null())
@@ -304,7 +304,10 @@ impl NatsServer {
             .stderr(log)
             .spawn()
             .map_err(|error| missing(&binary, error))?;
-        let watchdog = watchdog(&server, path)?;
+        let watchdog = watchdog(&server, path).inspect_err(|_| {
+            // Without one it would go on after this process: nobody else ends it.
+            let _ = server.kill().and_then(|()| server.wait());
+        })?;
         self.running = Some(Running { server, watchdog });
         Ok(())
     }

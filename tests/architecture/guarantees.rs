@@ -50,6 +50,23 @@ impl Names {
     }
 }
 
+/// Returns the files of tests that are left out of ordinary runs and that nobody runs otherwise: no script, by the name of their target
+/// and `--ignored`, and not they themselves in a process of their own.
+pub(crate) fn run_by_nobody(files: &[(&str, &str)]) -> Vec<String> {
+    let ran = |target: &str| {
+        let runs = |line: &str| line.contains("--ignored") && line.split_whitespace().any(|word| word == target);
+        files.iter().any(|(path, text)| path.starts_with("scripts/") && text.lines().any(runs))
+    };
+    let is_left_out =
+        |text: &str| text.contains("#[ignore") && !text.contains("\"--ignored\"") && !text.contains(" --ignored ");
+    let tests = files.iter().filter(|(path, text)| path.starts_with("tests/") && is_left_out(text));
+    let target = |path: &str| path.trim_start_matches("tests/").split(['/', '.']).next().unwrap_or_default().to_owned();
+    tests
+        .filter(|(path, _)| !path.starts_with("tests/architecture") && !ran(&target(path)))
+        .map(|(path, _)| format!("{path}: an ignored test, which no script runs with --ignored"))
+        .collect()
+}
+
 /// Returns what is wrong with a page.
 pub(crate) fn violations(path: &str, page: &str, names: &Names) -> Vec<String> {
     let statements = statements(page);
@@ -134,6 +151,19 @@ mod tests {
         let mut tests: Vec<_> = names().tests.into_iter().collect();
         tests.sort();
         assert_eq!(tests, ["a_holds", "b_holds", "c_holds"]);
+    }
+
+    #[test]
+    fn an_ignored_test_that_nobody_runs_is_refused() {
+        let ignored = "#[test]\n#[ignore = \"slow\"]\nfn a() {}";
+        let script = |line| ("scripts/slow", line);
+        let by_a_script = [("tests/a.rs", ignored), ("tests/b/c.rs", ignored), script("run --test a --test b -- --ignored")];
+        assert_eq!(run_by_nobody(&by_a_script), Vec::<String>::new());
+        let by_itself = format!("{ignored} run([\"--ignored\"])");
+        assert_eq!(run_by_nobody(&[("tests/a.rs", &by_itself)]), Vec::<String>::new());
+        for line in ["run --test a", "run --test ab -- --ignored"] {
+            assert_eq!(run_by_nobody(&[("tests/a.rs", ignored), script(line)]).len(), 1, "{line}");
+        }
     }
 
     #[test]
