@@ -2,9 +2,9 @@
 //!
 //! For streams with several replicas. The stream alone tells what is still to be done. The consumer is not asked: what it knows of its
 //! deliveries can get lost when its leader changes, and it then passes messages that nobody was given (`passed` sends those once more).
-//! It finds out by itself what is gone. Nor is a sequence trusted by itself: after a stream went back in time it is that of another message, a value perhaps. A stream
-//! loses its end and never its middle, so where the highest of some messages is what was delivered, the lower ones are as well: one
-//! look is enough for all that end at the same time.
+//! It finds out by itself what is gone. Nor is a sequence trusted by itself: after a stream went back in time it is that of another
+//! message, a value perhaps. A stream loses its end and never its middle, so where the highest of some messages is what was delivered,
+//! no other message has the sequence of a lower one: one look is enough for all that end at the same time.
 
 use super::{
     errors::{Fault, Lapse, refused},
