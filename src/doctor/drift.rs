@@ -48,7 +48,7 @@ fn judge(stream: &StreamFacts, found: &mut Findings) {
         let why = "a probe was stopped before it could remove it";
         return found.warning("leftover", format!("`{name}` is a scratch space"), why, format!("`nats stream rm {name}`"));
     }
-    if let Some(consumer) = &stream.lacks {
+    if let Some(consumer) = stream.consumer.as_ref().filter(|_| stream.lacks) {
         let why = "whoever opens it creates it, where the options allow that; otherwise it is refused as missing";
         found.note(
             "missing",
@@ -119,8 +119,10 @@ fn mend(stream: &StreamFacts) -> String {
             "allow_atomic" => flags.push("--allow-batch".to_owned()),
             "allow_msg_schedules" => flags.push("--allow-schedules".to_owned()),
             "subjects" => flags.push(format!("--subjects '{}'", wanted.replace(", ", ","))),
-            // It asks which consumer, where none is named.
-            "max_deliver" => rest.push(format!("`nats consumer edit {name} --max-deliver=-1` for the consumer that was named")),
+            "max_deliver" => {
+                let consumer = stream.consumer.as_deref().unwrap_or_default();
+                rest.push(format!("`nats consumer edit {name} {consumer} --max-deliver=-1`"));
+            }
             other => fixed.push(other),
         }
     }
@@ -181,8 +183,12 @@ mod tests {
         let found = differing(&[("deny_delete", "true", "false")], None);
         assert!(found.text("drift").contains("cannot be changed"), "{}", found.text("drift"));
         assert_eq!(differing(&[("num_replicas", "3", "1")], None).of("drift"), [Severity::Note]);
-        let found = differing(&[("max_deliver", "5", "unlimited")], None);
-        assert!(found.text("drift").contains("`nats consumer edit KV_shop --max-deliver=-1`"), "{}", found.text("drift"));
+        let found = of(|facts| {
+            let (found, wanted) = ("5".to_owned(), "unlimited".to_owned());
+            facts.streams[0].differences = vec![Difference { what: "max_deliver", found, wanted }];
+            facts.streams[0].consumer = Some("ours".to_owned());
+        });
+        assert!(found.text("drift").contains("`nats consumer edit KV_shop ours --max-deliver=-1`"), "{}", found.text("drift"));
     }
 
     #[test]
@@ -196,7 +202,10 @@ mod tests {
     #[test]
     fn what_is_not_there_or_was_not_seen_is_told() {
         assert_eq!(of(|facts| facts.missing.push((Kind::Space, "KV_x".to_owned()))).of("missing"), [Severity::Note]);
-        assert_eq!(of(|facts| facts.streams[0].lacks = Some("c".to_owned())).of("missing"), [Severity::Note]);
+        assert_eq!(
+            of(|facts| (facts.streams[0].consumer, facts.streams[0].lacks) = (Some("c".to_owned()), true)).of("missing"),
+            [Severity::Note]
+        );
         assert_eq!(of(|facts| facts.streams.clear()).of("missing"), [Severity::Ok]);
         let left = of(|facts| facts.streams[0].name = "KV_anabranch-doctor-1".to_owned());
         assert_eq!((left.of("leftover"), left.of("drift")), (vec![Severity::Warning], vec![]));

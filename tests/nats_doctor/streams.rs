@@ -102,7 +102,7 @@ async fn a_stream_that_loses_messages_is_told_and_none_is_taken_from_it() {
     let drift = text(&report, "drift");
     assert_eq!(severities(&report, "drift"), [Severity::Warning], "{drift}");
     assert!(drift.contains("max_deliver is 5, not unlimited"), "{drift}");
-    assert!(drift.contains("`nats consumer edit ORDERS --max-deliver=-1`"), "{drift}");
+    assert!(drift.contains("`nats consumer edit ORDERS ours --max-deliver=-1`"), "{drift}");
     assert_eq!(severities(&report, "permission"), [Severity::Ok], "{}", text(&report, "permission"));
     let absent = examine(&url, &options(|o| o.streams = vec!["ORDERS:theirs".to_owned(), "NONE".to_owned()])).await;
     assert_eq!(severities(&absent, "missing"), [Severity::Note, Severity::Note], "{}", text(&absent, "missing"));

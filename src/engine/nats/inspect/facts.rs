@@ -158,8 +158,10 @@ pub(crate) struct StreamFacts {
     pub(crate) refused: Option<String>,
     /// How it differs from what this library would create.
     pub(crate) differences: Vec<Difference>,
-    /// The consumer that was named with the stream, and is not there.
-    pub(crate) lacks: Option<String>,
+    /// The consumer that was named with the stream.
+    pub(crate) consumer: Option<String>,
+    /// That one is not there.
+    pub(crate) lacks: bool,
 }
 
 impl StreamFacts {

@@ -131,27 +131,26 @@ impl Look {
         let leader = cluster.as_ref().map(|c| c.leader.clone()).filter(|leader| !leader.is_empty()).unwrap_or(own);
         self.hear(&leader, info["ts"].as_str().unwrap_or_default(), asked, took);
         let config = info["config"].clone();
-        let (consumer, lacks) = match kind {
-            Kind::Stream => self.consumer(&stream, consumer, seen).await,
-            _ => (None, None),
+        let (found, lacks) = match (kind, &consumer) {
+            (Kind::Stream, Some(name)) => self.consumer(&stream, name, seen).await,
+            _ => (None, false),
         };
         let names = Names::new(&self.prefix, &name);
-        let (refused, differences) = drift::of(kind, &stream, &names, (self.shape, level), &config, consumer.as_ref());
-        seen.streams.push(StreamFacts { kind, name: stream, config, cluster, refused, differences, lacks });
+        let (refused, differences) = drift::of(kind, &stream, &names, (self.shape, level), &config, found.as_ref());
+        seen.streams.push(StreamFacts { kind, name: stream, config, cluster, refused, differences, consumer, lacks });
     }
 
-    /// Reads the configuration of a consumer; a name that is not there is the second.
-    async fn consumer(&self, stream: &str, name: Option<String>, seen: &mut Seen) -> (Option<Value>, Option<String>) {
-        let Some(name) = name else { return (None, None) };
+    /// Reads the configuration of a consumer, and tells whether it is known not to be there.
+    async fn consumer(&self, stream: &str, name: &str, seen: &mut Seen) -> (Option<Value>, bool) {
         match self.ask(&format!("CONSUMER.INFO.{stream}.{name}"), &Value::Null).await {
-            Asking::Answer(info) => return (Some(info["config"].clone()), None),
-            Asking::Error(error) if error.is_missing() => return (None, Some(name)),
+            Asking::Answer(info) => return (Some(info["config"].clone()), false),
+            Asking::Error(error) if error.is_missing() => return (None, true),
             Asking::Error(error) => {
                 seen.unseen.push((format!("{stream}, consumer {name}"), Unseen::Failed(error.to_string())));
             }
             Asking::Unseen(unseen) => seen.unseen.push((format!("{stream}, consumer {name}"), unseen)),
         }
-        (None, None)
+        (None, false)
     }
 }
 
