@@ -246,7 +246,7 @@ impl Registry<'_> {
 
     async fn act(&self, seen: &mut Option<(u64, Revision)>) {
         let value = self.records.value();
-        match (self.host.roll(8), *seen) {
+        match (self.host.roll(12), *seen) {
             (0..=2, _) => {
                 let call = self.invoke(RegisterOp::Read);
                 let read = self.cell.read().await;
@@ -276,7 +276,8 @@ impl Registry<'_> {
                 let removed = self.cell.delete_at(revision).await;
                 self.end(call, removed.map(|()| RegisterRet::Done));
             }
-            (6, _) => {
+            // Often: who writes over nothing has no revision to be recognized by.
+            (6..=9, _) => {
                 let call = self.invoke(RegisterOp::Delete(Expected::Anything));
                 let removed = self.cell.delete().await;
                 self.end(call, removed.map(|()| RegisterRet::Done));
