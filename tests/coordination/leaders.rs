@@ -3,6 +3,7 @@
 use super::held::{LEASE, TICK, process, space, spawn, writes};
 use anabranch::{
     coordination::{CoordinationError, Election, Leader},
+    core::coordination::permits::Permits,
     engine::Space,
     testing::pass,
 };
@@ -84,7 +85,7 @@ async fn whoever_observes_sees_that_a_leader_is_silent_though_nobody_follows() {
     assert!(took <= LEASE * 11 / 10 + TICK, "{took:?}");
     assert!(!leader.is_leader());
     // Its key is collected after a while, which is no news either.
-    assert!(space.clock().timeout(LEASE * 10, leaders.next()).await.is_none());
+    assert!(space.clock().timeout(Permits::LEAST_KEPT + LEASE, leaders.next()).await.is_none());
     let bob = election(&space, "bob").campaign().await.unwrap();
     assert_eq!(next(&mut leaders).await.as_deref(), Some("bob"));
     drop(bob);

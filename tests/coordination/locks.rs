@@ -5,6 +5,7 @@ use anabranch::{
     Codec,
     cell::{CellError, Cells, Fence},
     coordination::{CoordinationError, Guard, Lock},
+    core::coordination::permits::Permits,
     engine::{Expect, PutOptions, Space},
     testing::{
         faulty::{Fault, Odds, Op},
@@ -269,7 +270,7 @@ async fn what_the_dead_leave_is_collected_after_renewals_and_after_a_new_start()
             store.hold();
             pass(LEASE * 2).await;
             assert!(is_stored(&space, "lock.l").await, "nobody has looked");
-            pass(LEASE * 2).await;
+            pass(Permits::LEAST_KEPT).await;
             store.resume();
         }
         assert!(!is_stored(&space, "lock.l").await, "round {round}: it is collected long after the lease");

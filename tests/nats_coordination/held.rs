@@ -179,18 +179,18 @@ async fn every_write_of_a_lock_carries_its_ttl() {
     let mut seen = changes(&two, "lock.l").await;
     for _ in 0..2 {
         let guard = lock(&one).acquire().await.unwrap();
-        assert_eq!(ttl().await, Some(10), "the least that it is kept");
+        assert_eq!(ttl().await, Some(3600), "the least that it is kept");
         writes(&mut seen, 3).await;
-        assert_eq!(ttl().await, Some(10), "after renewals");
+        assert_eq!(ttl().await, Some(3600), "after renewals");
         let waiter = spawn({
-            let long = Lock::new(&two, "l", LEASE * 10).unwrap();
+            let long = Lock::new(&two, "l", Duration::from_secs(2400)).unwrap();
             async move { long.acquire().await.unwrap() }
         });
         writes(&mut seen, 2).await;
-        assert_eq!(ttl().await, Some(60), "three times the longest lease of all members");
+        assert_eq!(ttl().await, Some(7200), "three times the longest lease of all members");
         guard.release().await.unwrap();
         let guard = in_time("the turn", waiter).await.unwrap();
-        assert_eq!(ttl().await, Some(60));
+        assert_eq!(ttl().await, Some(7200));
         guard.release().await.unwrap();
         let tombstone = stream.get_last_raw_message_by_subject(&subject).await.unwrap();
         assert_eq!(tombstone.headers.get("KV-Operation").map(async_nats::HeaderValue::as_str), Some("PURGE"));

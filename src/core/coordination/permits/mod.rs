@@ -121,8 +121,11 @@ pub enum Refusal {
 }
 
 impl Permits {
-    /// The least time that a state is kept after a write.
-    pub const LEAST_KEPT: Duration = Duration::from_secs(10);
+    /// The least time that a state is kept after a write: longer than an outage lasts.
+    ///
+    /// A server stores the marker of an expiry without looking at what was written meanwhile, so a write at the moment when the one before
+    /// it expires is gone, and with it whoever holds by it.
+    pub const LEAST_KEPT: Duration = Duration::from_secs(3600);
 
     /// Makes units that nobody holds or waits for.
     #[must_use]
