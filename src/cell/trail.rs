@@ -50,6 +50,8 @@ pub(super) enum Fate {
     Refused,
     /// The store does not tell now.
     Unseen,
+    /// It was to replace nothing, and there is nothing: it was written and removed again, or has not happened, and still may.
+    Absent,
     /// The evidence is gone.
     Unclear,
 }
@@ -69,8 +71,7 @@ impl Base {
     pub(super) fn fate(self, mark: Mark, removal: bool, now: Self) -> Fate {
         match (self.revision, now.revision) {
             (Some(expected), Some(found)) if expected == found => return Fate::Open,
-            // It may have been written and removed again.
-            (None, None) => return Fate::Unclear,
+            (None, None) => return Fate::Absent,
             // This removal is like any other.
             (Some(_), None) if removal => return Fate::Unclear,
             _ => {}
@@ -102,8 +103,9 @@ impl Fate {
         let open = has(|fate| *fate == Self::Open);
         match applied {
             Some(applied) => *applied,
-            // One key that is as it was proves that it has not happened, one that is not, that it cannot any more.
-            None if open && has(|fate| *fate != Self::Open) => Self::Refused,
+            // A revision that is as it was proves that it has not happened, a key that is not as it was, that it cannot any more. One that
+            // was absent and is proves neither: what is still on its way finds it as it expects.
+            None if open && has(|fate| !matches!(fate, Self::Open | Self::Absent)) => Self::Refused,
             None if open => Self::Open,
             None if has(|fate| *fate == Self::Refused) => Self::Refused,
             None => Self::Unclear,
@@ -200,7 +202,7 @@ mod tests {
         // A foreign write says nothing about what it replaced, and an absent key nothing about what was there.
         assert_eq!(fate(at(2, Trail::default())), Fate::Unclear);
         assert_eq!(fate(absent), Fate::Unclear);
-        assert_eq!(absent.fate(ours, false, absent), Fate::Unclear);
+        assert_eq!(absent.fate(ours, false, absent), Fate::Absent);
         assert_eq!(absent.fate(ours, false, at(2, Trail::default().follow(ours, 0))), Fate::Applied(Some(Revision::new(2))));
         assert_eq!(at(1, first).fate(ours, true, absent), Fate::Unclear);
         assert_eq!(at(1, first).fate(ours, true, at(1, first)), Fate::Open);
@@ -210,11 +212,21 @@ mod tests {
 
     #[test]
     fn a_commit_is_recognized_by_any_of_its_keys() {
-        use Fate::{Applied, Open, Refused, Unclear};
+        use Fate::{Absent, Applied, Open, Refused, Unclear};
         assert_eq!(Fate::of_all(&[Unclear, Applied(None)]), Applied(None));
         assert_eq!(Fate::of_all(&[Open, Open]), Open);
         assert_eq!(Fate::of_all(&[Open, Unclear]), Refused);
         assert_eq!(Fate::of_all(&[Unclear, Refused]), Refused);
         assert_eq!(Fate::of_all(&[Unclear, Unclear]), Unclear);
+        assert_eq!(Fate::of_all(&[Absent, Absent]), Unclear);
+        assert_eq!(Fate::of_all(&[Absent, Refused]), Refused);
+    }
+
+    /// It was made again by what was found then, arrived after all, and had happened twice.
+    #[test]
+    fn a_commit_over_an_absent_key_that_is_still_on_its_way_is_sent_again_and_not_made_again() {
+        use Fate::{Absent, Open, Refused, Unclear};
+        assert_eq!(Fate::of_all(&[Open, Absent]), Open);
+        assert_eq!(Fate::of_all(&[Open, Absent, Unclear]), Refused);
     }
 }

@@ -314,7 +314,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
                 }
                 Fate::Refused => return Written::Conflict,
                 Fate::Open if self.shelf.clock.instant() < until => self.shelf.clock.sleep(outages.next_delay()).await,
-                Fate::Open | Fate::Unseen | Fate::Unclear => {
+                Fate::Open | Fate::Unseen | Fate::Absent | Fate::Unclear => {
                     return Written::Lost(lost.unwrap_or_else(|| "the evidence of a write is gone".into()));
                 }
             }

@@ -138,7 +138,7 @@ async fn write(parts: &mut [&mut dyn Part], host: &Host, until: Instant) -> Resu
             }
             Fate::Refused => return Ok(false),
             Fate::Open if host.clock.instant() < until => host.clock.sleep(outages.next_delay()).await,
-            Fate::Open | Fate::Unseen | Fate::Unclear => {
+            Fate::Open | Fate::Unseen | Fate::Absent | Fate::Unclear => {
                 return Err(CellError::Unknown(lost.unwrap_or_else(|| "the evidence of a commit is gone".into())));
             }
         }
