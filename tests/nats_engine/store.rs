@@ -226,3 +226,16 @@ async fn a_key_that_is_rewritten_meanwhile_is_listed_and_in_the_state_of_a_watch
     };
     tokio::join!(write, read);
 }
+
+/// What the stream has and is no key counts among what has to have come, or a watch never says that it has everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_has_everything_although_the_newest_message_is_no_key() {
+    let url = NatsServer::shared().await.url();
+    let space = space(&url, "").await;
+    put(&space, "k", "1", Expect::Absent).await.unwrap();
+    client(&url).await.publish(format!("$KV.{}.k\u{fc}", space.name()), "foreign".into()).await.unwrap().await.unwrap();
+    let mut changes = space.store().watch(&Scope::All).await.unwrap();
+    assert!(matches!(next(&mut changes).await, Change::Put(entry) if entry.key == key("k")));
+    let synced = space.clock().timeout(Duration::from_secs(4), next(&mut changes)).await;
+    assert_eq!(synced, Some(Change::Synced));
+}

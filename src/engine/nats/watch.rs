@@ -210,19 +210,18 @@ async fn follow_once(
     // what was stored a moment ago would take it for missing.
     let wanted = if continues || core.replicas < 2 { 0 } else { newest(core, filter).await? };
     let mut feed = Feed::open(core, &[filter], if continues { Start::At(last + 1) } else { Start::State }, false).await?;
-    let mut full = if continues { None } else { Some((HashMap::new(), 0, Whole::new(core, filter.to_owned()))) };
+    let mut full = if continues { None } else { Some((HashMap::new(), Whole::new(core, filter.to_owned()))) };
     let (mut pending, mut catching_up, mut looked) = (feed.pending, true, clock.instant());
     loop {
-        let in_doubt = full.as_ref().is_some_and(|(.., whole)| whole.is_in_doubt());
         let all = match &mut full {
-            Some((_, up_to, _)) if pending == 0 && *up_to < wanted => return Ok("the replica is behind"),
-            Some((.., whole)) if pending == 0 || in_doubt => whole.is().await?,
+            Some((_, whole)) if pending == 0 && whole.up_to() < wanted => return Ok("the replica is behind"),
+            Some((_, whole)) if pending == 0 || whole.is_in_doubt() => whole.is().await?,
             Some(_) => false,
             None => pending == 0,
         };
         if all {
-            if let Some((live, up_to, _)) = full.take() {
-                locked(state).restart(live, up_to);
+            if let Some((live, whole)) = full.take() {
+                locked(state).restart(live, whole.up_to());
                 *place = Some(Place { created: created.clone(), heard: clock.instant() });
             } else if catching_up && core.keeping.silent_age.is_some() {
                 locked(state).expire_before(first_of_stream);
@@ -235,7 +234,7 @@ async fn follow_once(
             backoff.reset();
         }
         let wait = match &full {
-            Some((.., whole)) => whole.is_in_doubt().then_some(SILENT),
+            Some((_, whole)) => whole.is_in_doubt().then_some(SILENT),
             None => locked(state).due().map(|due| {
                 let pause = LOOK.saturating_sub(clock.instant().saturating_duration_since(looked));
                 due.since(clock.now()).max(pause)
@@ -246,7 +245,7 @@ async fn follow_once(
             Some(wait) => clock.timeout(wait, feed.next()).await,
         };
         let Some(step) = step else {
-            if let Some((.., whole)) = &mut full {
+            if let Some((_, whole)) = &mut full {
                 if !whole.ask_anew() {
                     return Ok("the server does not show everything that it has");
                 }
@@ -272,16 +271,16 @@ async fn follow_once(
             }
         };
         core.saw(&found);
+        // Also what is no key of ours: it is among what the stream has.
+        if let Some((_, whole)) = &mut full {
+            whole.saw(&found.subject, found.sequence);
+        }
         let Some(key) = core.names.key_of(&found.subject) else { continue };
         match &mut full {
-            Some((live, up_to, whole)) => {
-                *up_to = (*up_to).max(found.sequence);
-                whole.saw(&found.subject, found.sequence);
-                match found.into_entry(key.clone()) {
-                    Some(entry) => drop(live.insert(key, entry)),
-                    None => drop(live.remove(&key)),
-                }
-            }
+            Some((live, _)) => match found.into_entry(key.clone()) {
+                Some(entry) => drop(live.insert(key, entry)),
+                None => drop(live.remove(&key)),
+            },
             None => locked(state).apply(key, found),
         }
     }

@@ -50,6 +50,11 @@ impl Whole {
         }
     }
 
+    /// Returns the newest revision that has come.
+    pub(super) fn up_to(&self) -> u64 {
+        self.newest
+    }
+
     /// Tells whether the end is in doubt: the server has said that nothing is to come, and more is awaited.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.awaited.is_some()
