@@ -472,7 +472,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Does all of `commit`, or nothing.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
-    /// Lists the keys of a scope, in no particular order, without reading their values.
+    /// Lists the keys of a scope, each once, in no particular order, without reading their values.
     ///
     /// At least as new as what this store has read and written; what others write meanwhile may be in it or not.
     async fn keys(&self, scope: &Scope) -> Result<BoxStream<'static, Result<KeyInfo, StoreError>>, StoreError>;

@@ -3,6 +3,7 @@
 //! A listing is no snapshot, but it is at least as new as what this store has read and written. Any replica may serve it, and
 //! one may be behind; so the key that this store saw change last is listed along, and until that change is seen nothing is
 //! given out. A listing that ends without it is begun anew, perhaps at another replica. It ends when it is known to be whole (`whole`).
+//! A key that is written again meanwhile comes again, and is given out once.
 
 use super::{
     core::Core,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::engine::{KeyInfo, Scope, StoreError};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 impl Core {
     /// Lists the keys of a scope.
@@ -46,8 +47,8 @@ struct Listing {
     core: Arc<Core>,
     /// `None` when everything has come.
     feed: Option<Feed>,
-    /// What came before the listing was known to be fresh.
-    early: VecDeque<KeyInfo>,
+    /// What was there when the listing came to be fresh.
+    early: Vec<KeyInfo>,
     /// The revision that has to be seen.
     awaited: u64,
     whole: Whole,
@@ -67,7 +68,7 @@ impl Listing {
         let mut listing = Self {
             core: Arc::clone(core),
             feed: Some(feed),
-            early: VecDeque::new(),
+            early: Vec::new(),
             awaited,
             whole: Whole::new(core, filter),
             scope: scope.clone(),
@@ -78,32 +79,35 @@ impl Listing {
 
     /// Reads until the awaited revision has come; false when it does not come. Changes come in the order of their revisions.
     async fn is_fresh(&mut self) -> Result<bool, StoreError> {
-        let mut newest = 0;
+        let (mut newest, mut early) = (0, HashMap::new());
         while newest < self.awaited {
-            let Some(found) = self.read().await? else { return Ok(false) };
+            let Some((found, _)) = self.read().await? else { return Ok(false) };
             newest = found.sequence;
-            self.early.extend(self.info(&found));
+            // Up to here it is the last change of a key that counts: this store may have made it.
+            let info = self.info(&found);
+            early.insert(found.subject, info);
         }
+        self.early = early.into_values().flatten().collect();
         Ok(true)
     }
 
     async fn next(&mut self) -> Option<Result<KeyInfo, StoreError>> {
-        if let Some(info) = self.early.pop_front() {
+        if let Some(info) = self.early.pop() {
             return Some(Ok(info));
         }
         loop {
-            let found = match self.read().await {
-                Ok(found) => found?,
+            let (found, is_first) = match self.read().await {
+                Ok(read) => read?,
                 Err(error) => return Some(Err(error)),
             };
-            if let Some(info) = self.info(&found) {
+            if let Some(info) = self.info(&found).filter(|_| is_first) {
                 return Some(Ok(info));
             }
         }
     }
 
-    /// Reads the next header, and ends the feed behind the last one.
-    async fn read(&mut self) -> Result<Option<Found>, StoreError> {
+    /// Reads the next header, and whether it is the first of its key, and ends the feed behind the last one.
+    async fn read(&mut self) -> Result<Option<(Found, bool)>, StoreError> {
         loop {
             let Some(feed) = &mut self.feed else { return Ok(None) };
             let step = if self.whole.is_in_doubt() {
@@ -113,9 +117,9 @@ impl Listing {
             };
             match step {
                 Some(Step::Message(found, pending)) => {
-                    self.whole.saw(&found.subject, found.sequence);
+                    let is_first = self.whole.saw(&found.subject, found.sequence);
                     self.close_at_end(pending).await?;
-                    return Ok(Some(found));
+                    return Ok(Some((found, is_first)));
                 }
                 // A listing that is not whole must not pass for one.
                 Some(Step::Ended(reason)) => return self.fails(reason),
@@ -125,7 +129,7 @@ impl Listing {
         }
     }
 
-    fn fails(&mut self, reason: &'static str) -> Result<Option<Found>, StoreError> {
+    fn fails<T>(&mut self, reason: &'static str) -> Result<T, StoreError> {
         self.feed = None;
         Err(StoreError::Unavailable(reason.into()))
     }

@@ -39,15 +39,13 @@ impl Whole {
         Self { core: Arc::clone(core), filter, seen: HashSet::new(), newest: 0, awaited: None, silences: 0 }
     }
 
-    /// Hears of a message that has come.
-    pub(super) fn saw(&mut self, subject: &str, sequence: u64) {
+    /// Hears of a message that has come, and tells whether it is the first of its subject.
+    pub(super) fn saw(&mut self, subject: &str, sequence: u64) -> bool {
         self.newest = self.newest.max(sequence);
-        if !self.seen.contains(subject) {
-            self.seen.insert(subject.into());
-        }
         if let Some(awaited) = &mut self.awaited {
             awaited.subjects.remove(subject);
         }
+        !self.seen.contains(subject) && self.seen.insert(subject.into())
     }
 
     /// Returns the newest revision that has come.
