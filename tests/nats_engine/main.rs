@@ -6,6 +6,7 @@
 
 mod bucket;
 mod commit;
+mod expiry;
 mod kit;
 mod opening;
 mod queue;

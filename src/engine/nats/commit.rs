@@ -7,6 +7,7 @@
 use super::{
     core::Core,
     errors::{Fault, Lapse, refused},
+    expiry::Expiring,
     link::Patience,
     names::EXPECTED_NAME,
     parts::{Anchor, Part, Plan, Single},
@@ -85,8 +86,13 @@ impl Core {
 
     async fn leave(self: &Arc<Self>, plan: Plan) -> Result<Committed, StoreError> {
         let (parts, anchor) = plan.parts(self)?;
+        let expiring = Expiring::among(&plan, &parts);
         let (floor, patience) = (self.rings.seen(), self.link.patience());
-        self.join(Sending { plan, parts, anchor, floor, patience, lost: false, doubts: 0 }).await
+        let committed = self.join(Sending { plan, parts, anchor, floor, patience, lost: false, doubts: 0 }).await?;
+        match expiring {
+            Some(expiring) => self.hold_all(expiring, committed).await,
+            None => Ok(committed),
+        }
     }
 
     /// Refuses what this server cannot do, before anything is sent.
@@ -113,8 +119,8 @@ impl Core {
         let first = last + 1 - sending.parts.len() as u64;
         let mut revisions = Vec::with_capacity(sending.plan.commit.writes.len());
         for (sequence, part) in (first..).zip(sending.parts) {
-            if let Some(ring) = part.ring {
-                self.rings.remember(&part.subject, sequence, ring);
+            if let Some(trace) = part.trace {
+                self.rings.remember(&part.subject, sequence, trace.ring, trace.ends);
                 revisions.push(Revision::new(sequence));
             }
         }

@@ -40,7 +40,7 @@ impl Core {
 
     /// Remembers what was read.
     pub(super) fn saw(&self, found: &Found) {
-        self.rings.remember(&found.subject, found.sequence, found.ring());
+        self.rings.remember(&found.subject, found.sequence, found.ring(), found.ends(self.keeping));
     }
 
     /// Tells whether an error that a server answered leaves open what became of a write of `subject` whose newest expectation was

@@ -57,9 +57,9 @@ pub(crate) fn told(headers: &[(String, String)], revisions: &[u64]) -> Told {
 /// Writes upon what was read, as a compare-and-set at `expected` does, and returns the header of that write.
 pub(crate) fn written_upon(header: &str, expected: u64, now: Timestamp) -> String {
     let (rings, tick) = (Rings::default(), super::ids::tick(now));
-    rings.remember("a", expected, Ring::parse(header));
+    rings.remember("a", expected, Ring::parse(header), None);
     let flight = rings.take_off();
-    rings.next("a", Some(expected), flight.id, tick).header(None)
+    rings.next("a", Some(expected), flight.id, tick).0.header(None)
 }
 
 /// Makes a message of headers and a payload as they were delivered.

@@ -5,7 +5,8 @@
 
 use super::{
     ids::{Ring, label},
-    names::{KV_OPERATION, LABEL, MARKER_REASON, MSG_ID, WRITE},
+    names::{KV_OPERATION, LABEL, MARKER_REASON, MSG_ID, TTL, WRITE, ttl_of},
+    space::Keeping,
 };
 use crate::{
     engine::{Entry, Key, Revision},
@@ -13,6 +14,7 @@ use crate::{
 };
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// Why a stored message is not a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,7 @@ struct Said {
     label: Option<Box<str>>,
     /// The id that the server knows the message by.
     id: Option<Box<str>>,
+    ttl: Option<Duration>,
     marker: Option<Gone>,
     removed: bool,
 }
@@ -50,6 +53,7 @@ impl Said {
             WRITE => self.write = Some(value.into()),
             LABEL => self.label = Some(value.into()),
             MSG_ID => self.id = Some(value.into()),
+            TTL => self.ttl = ttl_of(value),
             MARKER_REASON => self.marker = Some(if value == "MaxAge" { Gone::Expired } else { Gone::Deleted }),
             KV_OPERATION => self.removed = matches!(value, "DEL" | "PURGE"),
             _ => {}
@@ -86,6 +90,11 @@ impl Found {
     /// Tells whether it is a tombstone or the server's marker of an expiry.
     pub(super) fn gone(&self) -> Option<Gone> {
         self.said.marker.or(self.said.removed.then_some(Gone::Deleted))
+    }
+
+    /// Tells when it ends by itself, where that leaves a marker; what is no value leaves none.
+    pub(super) fn ends(&self, keeping: Keeping) -> Option<Timestamp> {
+        if self.gone().is_some() { None } else { keeping.ends(self.time, self.said.ttl) }
     }
 
     pub(super) fn ring(&self) -> Ring {

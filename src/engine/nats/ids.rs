@@ -6,7 +6,10 @@
 //! that is not in a ring that reaches back far enough was never applied. A ring is contiguous, because a write joins it only by
 //! compare-and-set on the message that has it. Nothing here talks to a server.
 
-use crate::{engine::locked, time::nonce};
+use crate::{
+    engine::locked,
+    time::{Timestamp, nonce},
+};
 use lru::LruCache;
 use std::{
     collections::HashSet,
@@ -44,7 +47,7 @@ pub(super) fn unique_text() -> String {
 }
 
 /// A moment in ticks, for [`Rings::next`]. Clocks that differ make a ring forget early, and never claim something false.
-pub(super) fn tick(now: crate::time::Timestamp) -> u16 {
+pub(super) fn tick(now: Timestamp) -> u16 {
     let ticks = now.as_micros() / 1_000_000 / TICK_SECONDS;
     u16::try_from(ticks.rem_euclid(i64::from(TICKS))).unwrap_or(0)
 }
@@ -294,9 +297,18 @@ pub(super) struct Rings {
     flying: Arc<Mutex<Flying>>,
 }
 
+/// What was last seen of a key.
+#[derive(Debug)]
+struct Head {
+    revision: u64,
+    ring: Ring,
+    /// When it ends by itself, with a marker.
+    ends: Option<Timestamp>,
+}
+
 #[derive(Debug)]
 struct Known {
-    heads: LruCache<Box<str>, (u64, Ring)>,
+    heads: LruCache<Box<str>, Head>,
     /// The newest of them.
     newest: (String, u64),
 }
@@ -338,8 +350,8 @@ impl Rings {
         Flight { id: WriteId { writer: self.writer, count }, flying: Arc::clone(&self.flying) }
     }
 
-    /// Remembers a write that was read or done; an older one than is known changes nothing.
-    pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring) {
+    /// Remembers a write that was read or done, and when it ends by itself; an older one than is known changes nothing.
+    pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring, ends: Option<Timestamp>) {
         let mut known = locked(&self.known);
         if revision > known.newest.1 {
             // Into the memory of the one before: this is on the way of every write.
@@ -348,15 +360,15 @@ impl Rings {
             known.newest.1 = revision;
         }
         match known.heads.get_mut(subject) {
-            Some((newest, _)) if *newest > revision => {}
-            Some(entry) => *entry = (revision, ring),
-            None => drop(known.heads.put(subject.into(), (revision, ring))),
+            Some(head) if head.revision > revision => {}
+            Some(head) => *head = Head { revision, ring, ends },
+            None => drop(known.heads.put(subject.into(), Head { revision, ring, ends })),
         }
     }
 
     /// Returns the newest revision that was seen of a key, or zero.
     pub(super) fn newest(&self, subject: &str) -> u64 {
-        locked(&self.known).heads.peek(subject).map_or(0, |(revision, _)| *revision)
+        locked(&self.known).heads.peek(subject).map_or(0, |head| head.revision)
     }
 
     /// Returns the newest revision that this store has read or written, or zero; a read that is older would go back in time.
@@ -369,14 +381,14 @@ impl Rings {
         Some(locked(&self.known).newest.clone()).filter(|(_, revision)| *revision > 0)
     }
 
-    /// Returns the ring of a write that expects `expected` (`None`: anything).
-    pub(super) fn next(&self, subject: &str, expected: Option<u64>, id: WriteId, tick: u16) -> Ring {
-        let Some(expected) = expected else { return Ring::start(id, tick) };
+    /// Returns the ring of a write that expects `expected` (`None`: anything), and when that ends by itself.
+    pub(super) fn next(&self, subject: &str, expected: Option<u64>, id: WriteId, tick: u16) -> (Ring, Option<Timestamp>) {
+        let Some(expected) = expected else { return (Ring::start(id, tick), None) };
         let flying = locked(&self.flying);
         let is_settled = |id: WriteId| !flying.counts.contains(&id.count);
         match locked(&self.known).heads.get(subject) {
-            Some((revision, ring)) if *revision == expected => ring.follow(expected, id, is_settled, tick),
-            _ => Ring::default().follow(expected, id, is_settled, tick),
+            Some(head) if head.revision == expected => (head.ring.follow(expected, id, is_settled, tick), head.ends),
+            _ => (Ring::default().follow(expected, id, is_settled, tick), None),
         }
     }
 }

@@ -125,23 +125,23 @@ fn a_header_of_one_writer_is_short_and_grows_with_the_writers_only() {
 fn an_older_write_does_not_hide_a_newer_one() {
     let (rings, others) = (Rings::default(), Rings::default());
     let (old, new) = (others.take_off(), others.take_off());
-    rings.remember("k", 5, Ring::start(new.id, 0));
-    rings.remember("k", 3, Ring::start(old.id, 0));
+    rings.remember("k", 5, Ring::start(new.id, 0), None);
+    rings.remember("k", 3, Ring::start(old.id, 0), None);
     let next = rings.take_off();
-    assert_eq!(rings.next("k", Some(5), next.id, 0).find(9, new.id), Some(5));
+    assert_eq!(rings.next("k", Some(5), next.id, 0).0.find(9, new.id), Some(5));
 }
 
 #[test]
 fn a_store_knows_which_of_its_writes_are_under_way() {
     let rings = Rings::default();
     let first = rings.take_off();
-    rings.remember("k", 5, rings.next("k", Some(0), first.id, 0));
+    rings.remember("k", 5, rings.next("k", Some(0), first.id, 0).0, None);
     let (second, third) = (rings.take_off(), rings.take_off());
-    rings.remember("k", 6, rings.next("k", Some(5), second.id, 0));
+    rings.remember("k", 6, rings.next("k", Some(5), second.id, 0).0, None);
     let lost = first.id;
-    assert_eq!(rings.next("k", Some(6), third.id, 0).find(7, lost), Some(5));
+    assert_eq!(rings.next("k", Some(6), third.id, 0).0.find(7, lost), Some(5));
     drop(first);
-    assert_eq!(rings.next("k", Some(6), third.id, 0).find(7, lost), None);
+    assert_eq!(rings.next("k", Some(6), third.id, 0).0.find(7, lost), None);
 }
 
 /// What another client writes into the header is not ours to trust: here it says that the last revision of all was before.

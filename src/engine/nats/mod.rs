@@ -34,6 +34,7 @@ mod core;
 #[cfg(feature = "testing")]
 pub(crate) mod doors;
 mod errors;
+mod expiry;
 mod feed;
 mod found;
 mod group;

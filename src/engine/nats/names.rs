@@ -46,6 +46,11 @@ pub(super) fn ttl_text(ttl: Duration) -> String {
     format!("{}s", ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0))
 }
 
+/// Reads the TTL of a write, as this library or another client in seconds has written it.
+pub(super) fn ttl_of(text: &str) -> Option<Duration> {
+    text.strip_suffix('s').unwrap_or(text).parse().ok().map(Duration::from_secs)
+}
+
 /// The names of one space.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
@@ -191,6 +196,8 @@ mod tests {
     fn a_ttl_is_rounded_up_to_whole_seconds() {
         assert_eq!(ttl_text(Duration::from_millis(1001)), "2s");
         assert_eq!(ttl_text(Duration::from_secs(3)), "3s");
+        assert_eq!(ttl_of(&ttl_text(Duration::from_millis(1001))), Some(Duration::from_secs(2)));
+        assert_eq!((ttl_of("60"), ttl_of("never")), (Some(Duration::from_secs(60)), None));
     }
 
     #[test]

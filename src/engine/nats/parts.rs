@@ -17,11 +17,14 @@ use super::{
 };
 use crate::{
     engine::{Commit, Expect, Outgoing, Rejection, StoreError, Timer, Write},
-    time::unique,
+    time::{Timestamp, unique},
 };
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// One message of a batch.
 #[derive(Debug, Clone)]
@@ -29,10 +32,21 @@ pub(super) struct Part {
     pub(super) subject: String,
     pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
-    /// The ring that it continues, if it writes a key.
-    pub(super) ring: Option<Ring>,
+    /// What is to be remembered of it, if it writes a key.
+    pub(super) trace: Option<Trace>,
     /// Whether it can carry the condition of a check.
     free: bool,
+}
+
+/// What is known of a write of a key before it is done.
+#[derive(Debug, Clone)]
+pub(super) struct Trace {
+    /// The ring that it continues.
+    pub(super) ring: Ring,
+    /// When it ends by itself.
+    pub(super) ends: Option<Timestamp>,
+    /// When that does which it replaces.
+    pub(super) over: Option<Timestamp>,
 }
 
 /// By which message a batch is recognized.
@@ -51,7 +65,7 @@ pub(super) struct Anchor {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) commit: Commit,
-    pub(super) flight: Flight,
+    pub(super) flight: Arc<Flight>,
     unique: String,
     /// What the absent keys were found to be: the sequence of a tombstone.
     pub(super) tombstones: HashMap<String, u64>,
@@ -68,7 +82,12 @@ impl Plan {
         let mut ids = HashSet::new();
         commit.messages.retain(|m| m.message.id.as_ref().is_none_or(|id| ids.insert((m.queue.clone(), id.clone()))));
         commit.checks.retain(|c| c.expect != Expect::Anything);
-        Ok(Self { commit, flight: core.rings.take_off(), unique: unique(&core.link.clock), tombstones: HashMap::new() })
+        Ok(Self {
+            commit,
+            flight: Arc::new(core.rings.take_off()),
+            unique: unique(&core.link.clock),
+            tombstones: HashMap::new(),
+        })
     }
 
     /// The subjects of the keys that must be absent.
@@ -89,7 +108,7 @@ impl Plan {
     /// Makes the messages, and tells by which of them the batch is recognized.
     pub(super) fn parts(&self, core: &Core) -> Result<(Vec<Part>, Anchor), StoreError> {
         let mut parts = Vec::with_capacity(self.commit.len());
-        let (mut anchor, now) = (None, tick(core.link.clock.now()));
+        let (mut anchor, now) = (None, core.link.clock.now());
         for write in &self.commit.writes {
             let subject = core.names.key(&write.key)?;
             core.check(&write.op)?;
@@ -98,9 +117,10 @@ impl Plan {
                 let (index, subject) = (parts.len(), subject.clone());
                 anchor = Some(Anchor { index, subject, expect: write.expect, expected, is_key: true });
             }
-            let ring = core.rings.next(&subject, expected, self.flight.id, now);
+            let (ring, over) = core.rings.next(&subject, expected, self.flight.id, tick(now));
             let headers = headers(&ring, expected, &write.op, core.keeping);
-            parts.push(Part { subject, headers, payload: body(&write.op), ring: Some(ring), free: false });
+            let trace = Trace { ring, ends: core.ends(now, &write.op), over };
+            parts.push(Part { subject, headers, payload: body(&write.op), trace: Some(trace), free: false });
         }
         for (i, outgoing) in self.commit.messages.iter().enumerate() {
             parts.push(self.message(core, i, outgoing)?);
@@ -145,7 +165,7 @@ impl Plan {
             headers.insert(MSG_ID, wire_id(queue, id));
         }
         let subject = core.names.message(queue, &format!("{}-{i}", self.unique));
-        Ok(Part { subject, headers, payload: message.payload.clone(), ring: None, free: true })
+        Ok(Part { subject, headers, payload: message.payload.clone(), trace: None, free: true })
     }
 
     fn timer(&self, core: &Core, i: usize, timer: &Timer) -> Result<Part, StoreError> {
@@ -167,7 +187,7 @@ impl Plan {
             }
         };
         headers.insert(KV_OPERATION, "PURGE");
-        Ok(Part { subject: core.names.timer(name)?, headers, payload, ring: None, free: true })
+        Ok(Part { subject: core.names.timer(name)?, headers, payload, trace: None, free: true })
     }
 
     fn carrier(&self, core: &Core, suffix: &str) -> Part {
@@ -175,7 +195,7 @@ impl Plan {
         headers.insert(KV_OPERATION, "PURGE");
         headers.insert(TTL, ttl_text(CARRIER_TTL));
         let subject = core.names.carrier(&format!("{}-{suffix}", self.unique));
-        Part { subject, headers, payload: Bytes::new(), ring: None, free: true }
+        Part { subject, headers, payload: Bytes::new(), trace: None, free: true }
     }
 
     /// Tells whether the server has a message with this id, by a batch that cannot pass: its second part expects what never was,

@@ -10,7 +10,10 @@ use super::{
     link::{Link, Patience},
     names::{MARKER_TTL, Names, WINDOW},
 };
-use crate::engine::{Capabilities, Rejection, StoreError};
+use crate::{
+    engine::{Capabilities, Rejection, StoreError},
+    time::Timestamp,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -68,6 +71,12 @@ impl Keeping {
     pub(super) fn trace(self) -> Duration {
         let short = [self.marker, self.max_age].into_iter().flatten().min();
         short.map_or(MARKER_TTL, |short| short.min(MARKER_TTL))
+    }
+
+    /// Tells when a value ends by itself that was written at `since`, where the server stores a marker then.
+    pub(super) fn ends(self, since: Timestamp, ttl: Option<Duration>) -> Option<Timestamp> {
+        let age = [ttl, self.max_age].into_iter().flatten().min()?;
+        self.marker.is_some().then(|| since + age)
     }
 }
 

@@ -78,14 +78,14 @@ impl World {
 
     fn read(&self, writer: usize) {
         if let Some(head) = &self.head {
-            self.writers[writer].remember(KEY, head.sequence, head.ring.clone());
+            self.writers[writer].remember(KEY, head.sequence, head.ring.clone(), None);
         }
     }
 
     fn write(&mut self, writer: usize, lost: bool, arrives: bool, is_gone: bool) {
         let rings = &self.writers[writer];
         let (flight, expected) = (rings.take_off(), rings.newest(KEY));
-        let ring = rings.next(KEY, Some(expected), flight.id, 0);
+        let ring = rings.next(KEY, Some(expected), flight.id, 0).0;
         let is_absent = expected == 0 || self.removals.contains(&expected);
         let expect = if is_absent { Expect::Absent } else { Expect::At(Revision::new(expected)) };
         let floor = rings.seen();
@@ -124,7 +124,7 @@ impl World {
             Step::Overwrite(writer) => {
                 let writer = of(writer, &self.writers);
                 let flight = self.writers[writer].take_off();
-                let ring = self.writers[writer].next(KEY, None, flight.id, 0);
+                let ring = self.writers[writer].next(KEY, None, flight.id, 0).0;
                 self.gap = self.store(ring, false);
                 self.read(writer);
             }
@@ -271,7 +271,7 @@ fn evidence_that_fades_proves_nothing() {
     assert_eq!(attempt(true, false).verdict(None), Some(Verdict::Free(0)));
     assert_eq!(attempt(true, true).verdict(None), Some(Verdict::Unclear));
     let other = rings.take_off();
-    let anew = Evidence { sequence: 9, is_gone: false, ring: rings.next(KEY, Some(0), other.id, 0) };
+    let anew = Evidence { sequence: 9, is_gone: false, ring: rings.next(KEY, Some(0), other.id, 0).0 };
     assert_eq!(attempt(false, true).verdict(Some(&anew)), Some(Verdict::Taken));
     assert_eq!(attempt(true, true).verdict(Some(&anew)), Some(Verdict::Unclear));
 }

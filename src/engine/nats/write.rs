@@ -7,7 +7,7 @@
 use super::{
     core::Core,
     errors::{Fault, Lapse, refused},
-    ids::{Ring, tick},
+    ids::{Ring, WriteId, tick},
     link::Patience,
     names::{EXPECTED_NAME, KV_OPERATION, TOMBSTONE_TTL, TTL_NAME, WRITE_NAME, ttl_text},
     space::Keeping,
@@ -16,28 +16,48 @@ use super::{
 use crate::{
     engine::{Expect, Key, Rejection, Revision, StoreError, WriteOp, bucket},
     error::BoxError,
+    time::Timestamp,
 };
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
+/// A write that was done.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) revision: Revision,
+    /// When that ends by itself which it replaced.
+    over: Option<Timestamp>,
+}
+
 impl Core {
     /// Writes a key, in one round trip when the expectation holds.
     pub(super) async fn write(&self, key: &Key, expect: Expect, op: &WriteOp) -> Result<Revision, StoreError> {
+        let flight = self.rings.take_off();
+        let Stored { revision, over } = self.store(key, expect, op, flight.id).await?;
+        match over.filter(|over| self.may_take_along(*over, op)) {
+            // Boxed, since every write's future would be as large.
+            Some(_) => Box::pin(self.hold(key, op, revision, flight.id)).await,
+            None => Ok(revision),
+        }
+    }
+
+    /// Writes a key once, and tells when that ends by itself which it replaced.
+    pub(super) async fn store(&self, key: &Key, expect: Expect, op: &WriteOp, id: WriteId) -> Result<Stored, StoreError> {
         let subject = self.names.key(key)?;
         self.check(op)?;
-        let flight = self.rings.take_off();
-        let (id, expected, mut patience) = (flight.id, first_expectation(expect), self.link.patience());
+        let (expected, mut patience) = (first_expectation(expect), self.link.patience());
         let (floor, fades) = (self.rings.seen(), self.fades());
         let mut attempt = Attempt { subject: &subject, id, expect, expected, lost: false, floor, fades };
         loop {
             let cause: BoxError;
-            let ring = self.rings.next(&subject, attempt.expected, id, tick(self.link.clock.now()));
+            let now = self.link.clock.now();
+            let (ring, over) = self.rings.next(&subject, attempt.expected, id, tick(now));
             // A crash on this line leaves a write that nobody waits for, as if the answer had been lost.
             let sent = headers(&ring, attempt.expected, op, self.keeping);
             match self.link.publish(subject.clone(), sent, body(op)).await {
                 Ok(ack) => {
-                    self.rings.remember(&subject, ack.sequence, ring);
-                    return Ok(Revision::new(ack.sequence));
+                    self.rings.remember(&subject, ack.sequence, ring, self.ends(now, op));
+                    return Ok(Stored { revision: Revision::new(ack.sequence), over });
                 }
                 Err(Fault::Api(error)) if error.is_conflict() => {
                     // One that expects nothing is looked for in any case.
@@ -48,7 +68,7 @@ impl Core {
                     }
                     cause = error.into();
                     if let Some(done) = self.settle(&mut attempt, &mut patience).await {
-                        return done;
+                        return done.map(|revision| Stored { revision, over });
                     }
                 }
                 Err(Fault::Api(error)) if error.is_passing() => {
@@ -68,7 +88,7 @@ impl Core {
                     attempt.lost = true;
                     cause = source;
                     if let Some(done) = self.settle(&mut attempt, &mut patience).await {
-                        return done;
+                        return done.map(|revision| Stored { revision, over });
                     }
                 }
             }
@@ -110,6 +130,12 @@ impl Core {
             }
             return Ok(verdict.unwrap_or(Verdict::Unclear));
         }
+    }
+
+    /// Tells when a write at `now` ends by itself.
+    pub(super) fn ends(&self, now: Timestamp, op: &WriteOp) -> Option<Timestamp> {
+        let WriteOp::Put(_, options) = op else { return None };
+        self.keeping.ends(now, options.ttl)
     }
 
     /// Checks what can be checked before anything is sent.
