@@ -159,6 +159,30 @@ fn clocks_are_off_and_drift() {
 }
 
 #[test]
+fn a_clock_that_begins_to_run_fast_or_slow_neither_jumps_nor_turns_back() {
+    let mut sim = Simulation::new(1);
+    let shown = Arc::new(Mutex::new(Duration::ZERO));
+    let mine = Arc::clone(&shown);
+    sim.host("one", move |host| {
+        let shown = Arc::clone(&mine);
+        async move {
+            let begun = host.clock().instant();
+            loop {
+                host.clock().sleep(Duration::from_millis(1)).await;
+                let counted = host.clock().instant().duration_since(begun);
+                let before = std::mem::replace(&mut *shown.lock().unwrap(), counted);
+                assert!(counted > before && counted < before + SECOND, "{counted:?} came after {before:?}");
+            }
+        }
+    });
+    for (drift, counted) in [(0, 50), (100_000, 105), (-100_000, 150)] {
+        sim.skew("one", 0, drift);
+        sim.run_for(50 * SECOND);
+        assert!(shown.lock().unwrap().abs_diff(counted * SECOND) < SECOND, "{shown:?}");
+    }
+}
+
+#[test]
 fn whoever_is_cut_off_learns_it_and_gets_through_later() {
     let mut sim = Simulation::new(1);
     let said = Said::default();

@@ -507,7 +507,7 @@ impl Simulation {
     }
 
     /// Sets how far a host's wall clock is ahead of the true time, in microseconds, and how much faster its clocks run, in
-    /// millionths (-500,000 to 500,000).
+    /// millionths (-500,000 to 500,000), from now on. Who is asleep already wakes up when he would have.
     pub fn skew(&mut self, name: &str, ahead_micros: i64, drift_ppm: i64) {
         self.named(name).clock.skew(ahead_micros, drift_ppm);
     }

@@ -128,8 +128,18 @@ pub(super) struct HostClock {
     wheel: Arc<Wheel>,
     /// How far its wall clock is ahead, in microseconds. It may be set while it runs, as a wall clock may.
     ahead: AtomicI64,
-    /// How much faster than the true time it runs, in millionths.
-    drift: AtomicI64,
+    rate: Mutex<Rate>,
+}
+
+/// How a clock runs since it was last set.
+#[derive(Clone, Copy, Default)]
+struct Rate {
+    /// How much faster than the true time, in millionths.
+    drift: i64,
+    /// The true time when that began.
+    since: Duration,
+    /// What the clock had counted then: what it has shown stays so.
+    counted: Duration,
 }
 
 /// How much slower or faster than the true time a clock runs at most, in millionths: half.
@@ -137,23 +147,31 @@ const MOST_DRIFT: i64 = 500_000;
 
 impl HostClock {
     pub(super) fn new(wheel: &Arc<Wheel>) -> Arc<Self> {
-        Arc::new(Self { wheel: Arc::clone(wheel), ahead: AtomicI64::new(0), drift: AtomicI64::new(0) })
+        Arc::new(Self { wheel: Arc::clone(wheel), ahead: AtomicI64::new(0), rate: Mutex::default() })
     }
 
     pub(super) fn skew(&self, ahead_micros: i64, drift_ppm: i64) {
         self.ahead.store(ahead_micros, Ordering::Relaxed);
-        self.drift.store(drift_ppm.clamp(-MOST_DRIFT, MOST_DRIFT), Ordering::Relaxed);
+        let (since, counted) = (self.wheel.elapsed(), self.counted());
+        *self.rate() = Rate { drift: drift_ppm.clamp(-MOST_DRIFT, MOST_DRIFT), since, counted };
     }
 
-    /// Returns how many millionths of a second it counts in a true second.
-    fn pace(&self) -> u128 {
-        u128::try_from(1_000_000 + self.drift.load(Ordering::Relaxed)).unwrap_or(1_000_000)
+    fn rate(&self) -> MutexGuard<'_, Rate> {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the time since the start, as it counts it.
     fn counted(&self) -> Duration {
-        let nanos = self.wheel.elapsed().as_nanos() * self.pace() / 1_000_000;
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        let rate = *self.rate();
+        let nanos = self.wheel.elapsed().saturating_sub(rate.since).as_nanos() * rate.pace() / 1_000_000;
+        rate.counted + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+impl Rate {
+    /// Returns how many millionths of a second are counted in a true second.
+    fn pace(self) -> u128 {
+        u128::try_from(1_000_000 + self.drift).unwrap_or(1_000_000)
     }
 }
 
@@ -169,8 +187,9 @@ impl Timeline for HostClock {
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         // Rounded up: who wakes up finds that his own clock shows the time.
-        let nanos = (duration.as_nanos().saturating_mul(1_000_000)).div_ceil(self.pace());
-        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(u64::from(self.pace() != 1_000_000));
+        let pace = self.rate().pace();
+        let nanos = (duration.as_nanos().saturating_mul(1_000_000)).div_ceil(pace);
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(u64::from(pace != 1_000_000));
         Box::pin(self.wheel.sleep(Duration::from_nanos(nanos)))
     }
 }
