@@ -2,9 +2,13 @@
 
 use super::kit::*;
 use anabranch::{
-    engine::{Change, Expect, Key, Revision, Scope, Space, StoreError},
-    testing::server::{NatsCluster, NatsServer},
+    engine::{Change, Engine, Expect, Key, Revision, Scope, Space, StoreError},
+    testing::{
+        server::{NatsCluster, NatsServer},
+        wire::Wire,
+    },
 };
+use async_nats::HeaderMap;
 use futures_util::{StreamExt as _, future::join_all};
 use std::{collections::HashMap, time::Duration};
 
@@ -66,4 +70,60 @@ async fn a_replicated_value_that_is_changed_while_it_expires_stays() {
         let (gone, changed) = change_while_they_expire(&space, round).await;
         assert!(gone.is_empty(), "{} of {changed} are gone: {gone:?}", gone.len());
     }
+}
+
+/// What happens to a value between a change of it while it expires and the moment in which that is made sure of.
+#[derive(Debug, Clone, Copy)]
+enum Meanwhile {
+    Expires,
+    ExpiresAndIsTaken,
+    IsChanged,
+}
+
+/// Changes a value while it expires, and returns how that ended and what is there afterwards.
+async fn change(meanwhile: Meanwhile) -> (Result<Revision, StoreError>, Option<(String, Revision)>) {
+    let url = NatsServer::shared().await.url();
+    let (wire, k) = (Wire::to(&url).await.unwrap(), key("k"));
+    let there = space(&url, "").await;
+    let here = Engine::open(&wire.url()).await.unwrap().space(there.name().as_str()).await.unwrap();
+    let first = here.store().put(&k, "first".into(), Expect::Absent, plain().ttl(3 * TTL)).await.unwrap();
+    let mut changes = there.store().watch(&k.alone()).await.unwrap();
+    wire.delay(TTL / 4);
+    let interfere = async {
+        let second = loop {
+            match next(&mut changes).await {
+                Change::Put(entry) if entry.value == "second" => break entry.revision,
+                _ => {}
+            }
+        };
+        if let Meanwhile::IsChanged = meanwhile {
+            put(&there, "k", "theirs", Expect::At(second)).await.unwrap();
+            return;
+        }
+        let mut marker = HeaderMap::new();
+        for (name, value) in [("Nats-Marker-Reason", "MaxAge"), ("Nats-TTL", "60s"), ("Nats-Rollup", "sub")] {
+            marker.insert(name, value);
+        }
+        let subject = format!("$KV.{}.k", there.name());
+        client(&url).await.publish_with_headers(subject, marker, "".into()).await.unwrap().await.unwrap();
+        if let Meanwhile::ExpiresAndIsTaken = meanwhile {
+            put(&there, "k", "theirs", Expect::Absent).await.unwrap();
+        }
+    };
+    let (done, ()) = tokio::join!(here.store().put(&k, "second".into(), Expect::At(first), plain()), interfere);
+    let entry = there.store().get(&k).await.unwrap();
+    (done, entry.map(|entry| (String::from_utf8(entry.value.to_vec()).unwrap(), entry.revision)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_expired_with_what_it_replaced_is_made_again_where_nobody_came_first() {
+    let (changed, there) = change(Meanwhile::Expires).await;
+    assert_eq!(there, Some(("second".into(), changed.unwrap())));
+    let (changed, there) = change(Meanwhile::ExpiresAndIsTaken).await;
+    assert!(matches!(changed, Err(StoreError::Unknown(_))), "{changed:?}");
+    assert_eq!(there.unwrap().0, "theirs");
+    let (changed, there) = change(Meanwhile::IsChanged).await;
+    let (value, revision) = there.unwrap();
+    assert_eq!(value, "theirs");
+    assert!(changed.unwrap() < revision);
 }
