@@ -82,3 +82,39 @@ fn what_a_bucket_admits_passes_and_a_cell_more_does_not() {
         caught(&events, "limiter", |events| check(events, quota, Duration::ZERO));
     }
 }
+
+/// Every span that begins with a call and ends with a return, looked at for itself.
+fn has_a_crowded_span(events: &[Admission], quota: Quota, slack: Duration) -> bool {
+    let ends = || events.iter().map(|event| event.returned);
+    let spans = events.iter().flat_map(|event| ends().map(|end| (event.called, end))).filter(|(begin, end)| begin <= end);
+    spans.into_iter().any(|(begin, end)| {
+        let inside = events.iter().filter(|event| event.called >= begin && event.returned <= end);
+        let cells: u128 = inside.map(|event| u128::from(event.cells)).sum();
+        let span = Duration::from_micros(end - begin) + slack;
+        cells
+            > u128::from(quota.most_at_once().get())
+                + span.as_nanos() * u128::from(quota.amount().get()) / quota.period().as_nanos()
+    })
+}
+
+#[test]
+fn what_is_found_is_what_a_look_at_each_span_finds() {
+    let mut dice = Dice::new(1);
+    let mut crowded = 0;
+    let few = |dice: &mut Dice, most: u64| u32::try_from(1 + dice.roll(most)).unwrap();
+    for _ in 0..2000 {
+        let quota = Quota::new(few(&mut dice, 3), Duration::from_micros(10 + dice.roll(20))).unwrap();
+        let quota = quota.burst(few(&mut dice, 4)).unwrap();
+        let slack = Duration::from_micros(dice.roll(3));
+        let events: Vec<_> = (0..dice.roll(12))
+            .map(|_| {
+                let called = dice.roll(100);
+                admitted(called, called + dice.roll(20), few(&mut dice, 2))
+            })
+            .collect();
+        let found = check(&events, quota, slack).is_err();
+        assert_eq!(found, has_a_crowded_span(&events, quota, slack), "{quota} {slack:?} {events:?}");
+        crowded += u32::from(found);
+    }
+    assert!((200..1800).contains(&crowded), "{crowded}");
+}

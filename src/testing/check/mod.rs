@@ -23,6 +23,7 @@ pub mod limiter;
 mod linear;
 mod model;
 mod models;
+mod peaks;
 pub mod queues;
 pub mod runs;
 pub mod schedules;
