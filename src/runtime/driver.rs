@@ -328,6 +328,9 @@ impl<C: Send + Sync + 'static> Driver<C> {
 
     fn start(&mut self, attempt: Attempt) {
         let (node, number, stop) = (attempt.node, attempt.number, Stop::new());
+        if self.told {
+            stop.ask(StopReason::Cancelled);
+        }
         let span = telemetry::node_span(&self.span, &self.hosted.plan.graph.node(node).name, number);
         let (hosted, myself, run) = (Arc::clone(&self.hosted), self.myself.clone(), Arc::clone(&self.run));
         let desk = Desk::new(hosted, myself, run, attempt, stop.subscribe());
@@ -405,9 +408,9 @@ impl<C: Send + Sync + 'static> Driver<C> {
         // Whatever runs in this epoch and has not begun here never started: it was committed by a write whose outcome we missed,
         // or follows from the note. A body that has ended and was too late is not started again: its attempt ends as it did before.
         effects.execute = self.running().into_iter().filter(|(_, began)| began.is_none()).map(|(attempt, _)| attempt).collect();
-        // And whatever has a body here and is to end may not have been told, for the same reason.
-        let snapshot = self.machine.snapshot();
-        for &(node, attempt) in self.bodies.keys() {
+        // And whatever has a body here, or is to have one, and is to end may not have been told, for the same reason.
+        let (snapshot, starting) = (self.machine.snapshot(), effects.execute.clone());
+        for &(node, attempt) in self.bodies.keys().chain(&starting) {
             let state = &snapshot.nodes[node.index()];
             if snapshot.cancel.is_some() {
                 effects.stop.push((node, attempt, StopReason::Cancelled));

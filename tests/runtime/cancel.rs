@@ -8,7 +8,7 @@ use anabranch::{
     Ctx, NodeError, RetryPolicy, Signal, StopReason, Topology,
     core::{machine::NoteError, snapshot::RunStatus},
     runtime::RunError,
-    testing::faulty::Fault,
+    testing::faulty::{Fault, Op, WatchFault},
 };
 use std::time::Duration;
 
@@ -150,4 +150,58 @@ async fn a_run_that_lives_in_another_worker_is_cancelled_there() {
     assert_eq!(cancelled(run.outcome().await), "from afar");
     assert_eq!(gate.stopped(), [StopReason::Cancelled]);
     assert_eq!(run.snapshot().await.unwrap().epoch, 1);
+}
+
+/// The wish and the start of a body are one write whose answer is lost, and somebody notes something over it before it is looked for.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_begins_with_the_wish_of_a_lost_write_is_told() {
+    const MOMENT: Duration = Duration::from_millis(100);
+    const ONE: Signal<u64> = Signal::new("one");
+    const OTHER: Signal<u64> = Signal::new("other");
+    let space = space().await;
+    let (runtime, faulty) = faulty_worker(&space).await;
+    let (other, first, second) = (worker(&space).await, Gate::default(), Gate::default());
+    let topology = || {
+        let mut t = Topology::builder::<u64>("two").app::<[Gate; 2]>();
+        let input = t.input();
+        let first = t.node("first", input, async |ctx: Ctx<[Gate; 2]>, value: u64| {
+            ctx.app()[0].pass().await;
+            Ok(value)
+        });
+        let second = t.node("second", first, async |ctx: Ctx<[Gate; 2]>, value: u64| {
+            ctx.app()[1].pass().await;
+            Ok(value)
+        });
+        let (one, other) = (t.wait_for("one", input, ONE), t.wait_for("other", input, OTHER));
+        let all = t.node("all", (second, one, other), async |_, (value, _, _): (u64, u64, u64)| Ok(value));
+        t.build(all).unwrap()
+    };
+    let gates = [first.clone(), second.clone()];
+    let (runs, there) = (runtime.host(topology(), gates.clone()).unwrap(), other.host(topology(), gates).unwrap());
+    let run = runs.start("r1", 1).await.unwrap();
+    first.entered().await;
+    // What happens during the first write goes into the second one, whose answer is lost, and which is looked for late.
+    let mut planned = vec![Fault::Delay(3 * MOMENT), Fault::Unknown { applied: true }, Fault::Delay(3 * MOMENT)];
+    faulty.plan(move |call| match (planned.last(), planned.len()) {
+        (Some(_), 1) if call.op == Op::Read => planned.pop(),
+        (Some(_), 2..) if of_a_run(call) => Some(planned.remove(0)),
+        _ => None,
+    });
+    // Nobody is told of a note before his next write.
+    faulty.trouble().plan_changes(|_| Some(WatchFault::Delay(3600 * SECOND)));
+    let happens = async {
+        time_passes(&space, MOMENT).await;
+        first.open();
+        time_passes(&space, MOMENT).await;
+        tokio::join!(runs.cancel("r1", "stop"), async {
+            time_passes(&space, 2 * MOMENT).await;
+            there.signal("r1", OTHER, 1).await.unwrap();
+        })
+    };
+    // It was this wish that the run was cancelled by; who asks is told either.
+    let (one, (wish, ())) = tokio::join!(runs.signal("r1", ONE, 1), happens);
+    one.unwrap();
+    assert!(matches!(wish, Ok(()) | Err(RunError::Refused(NoteError::AlreadyCancelled))), "{wish:?}");
+    let outcome = space.clock().timeout(60 * SECOND, run.outcome()).await;
+    assert_eq!(cancelled(outcome.expect("it is told")), "stop");
 }
