@@ -114,6 +114,29 @@ async fn an_end_after_the_stream_went_back_in_time_meets_no_other_message() {
     assert_eq!(take(&anew).await.message().payload, "other");
 }
 
+/// One that was delivered before beside one that was delivered since: that the later one is what it was says nothing of the earlier.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_from_before_a_stream_went_back_removes_no_value_though_another_ends_with_it() {
+    let cluster = NatsCluster::start().await.unwrap();
+    let (space, queue, client) = queue(&cluster, QueueOptions::default()).await;
+    queue.publish(Message::new("first")).await.unwrap();
+    let first = take(&queue).await;
+    client.delete_stream(format!("KV_{}", space.name())).await.unwrap();
+    let space = Engine::open(&cluster.url()).await.unwrap().space(space.name().as_str()).await.unwrap();
+    space.queue("work", QueueOptions::default()).await.unwrap();
+    assert_eq!(put(&space, "k", "kept", Expect::Absent).await.unwrap().get(), first.sequence());
+    for payload in ["other", "another"] {
+        queue.publish(Message::new(payload)).await.unwrap();
+    }
+    let (other, another) = (take(&queue).await, take(&queue).await);
+    assert!(another.sequence() > first.sequence());
+    for ended in join_all([other.ack(), first.ack(), another.ack()]).await {
+        ended.unwrap();
+    }
+    assert_eq!(text(&space, "k").await.as_deref(), Some("kept"));
+    assert_eq!(stored(&space, &client).await, 1);
+}
+
 /// What a consumer knew of a delivery can be lost when another replica comes to lead: it has then passed a message that nobody was
 /// given. Here it was told by somebody else that the message is done, which looks the same.
 #[tokio::test(flavor = "multi_thread")]

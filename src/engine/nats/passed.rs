@@ -2,8 +2,9 @@
 //!
 //! For streams with several replicas, where a message has ended only when it is removed (`removal`). So what is below the
 //! consumer's floor and still there was left out: what one replica knew of its delivery was lost when another came to lead. It is
-//! stored once more on its own subject, provided that it is still the last one there: whoever removed it meanwhile, or was first in
-//! sending it, wins, and it is there once. It then comes after all others, and its deliveries count from one.
+//! stored once more on its own subject, provided that it is still the last one there: whoever was first in sending it wins, and it is
+//! there once. A removal that is on its way would not win (the server looks at the condition before it has agreed on what comes first), so only
+//! what the floor had passed at the look before is sent. It then comes after all others, and its deliveries count from one.
 
 use super::{
     errors::{Fault, Lapse},
@@ -18,6 +19,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde_json::json;
 use std::{
+    mem::replace,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -38,12 +40,14 @@ pub(super) struct Passed {
     filter: String,
     /// When the last look began.
     looked: Mutex<Option<Instant>>,
+    /// Where the floor was then.
+    floor: Mutex<u64>,
     tasks: TaskTracker,
 }
 
 impl Passed {
     pub(super) fn new(link: Arc<Link>, stream: String, consumer: String, filter: String) -> Self {
-        Self { link, stream, consumer, filter, looked: Mutex::default(), tasks: TaskTracker::new() }
+        Self { link, stream, consumer, filter, looked: Mutex::default(), floor: Mutex::default(), tasks: TaskTracker::new() }
     }
 
     /// Looks, unless that was done a moment ago; nobody waits for it.
@@ -69,7 +73,8 @@ impl Passed {
     async fn send_again(&self) -> Result<usize, Fault> {
         let info = self.link.ask(&format!("CONSUMER.INFO.{}.{}", self.stream, self.consumer), Bytes::new()).await?;
         // Read before the messages: a floor that is older than they are has passed fewer of them.
-        let floor = info["ack_floor"]["stream_seq"].as_u64().unwrap_or(0);
+        let now = info["ack_floor"]["stream_seq"].as_u64().unwrap_or(0);
+        let floor = now.min(replace(&mut *locked(&self.floor), now));
         let (mut from, mut sent) = (1, 0);
         while from <= floor && sent < MOST {
             let Some(message) = self.next(from).await.map_err(Fault::Lapse)?.filter(|message| message.sequence <= floor) else {
@@ -80,6 +85,13 @@ impl Passed {
                 Ok(_) => sent += 1,
                 // It has ended, or somebody was first.
                 Err(Fault::Api(error)) if error.is_conflict() => {}
+                // One that cannot be sent does not hold up those behind it.
+                Err(Fault::Api(error)) if !error.is_passing() => {
+                    tracing::warn!(sequence = message.sequence, %error, "what was left out cannot be sent again");
+                }
+                Err(Fault::Lapse(Lapse::Refused(error))) => {
+                    tracing::warn!(sequence = message.sequence, %error, "what was left out cannot be sent again");
+                }
                 Err(fault) => return Err(fault),
             }
         }
