@@ -77,6 +77,8 @@ async fn a_replicated_value_that_is_changed_while_it_expires_stays() {
 enum Meanwhile {
     Expires,
     ExpiresAndIsTaken,
+    ExpiresAndIsTakenAndRemoved,
+    IsRemoved,
     IsChanged,
 }
 
@@ -96,9 +98,16 @@ async fn change(meanwhile: Meanwhile) -> (Result<Revision, StoreError>, Option<(
                 _ => {}
             }
         };
-        if let Meanwhile::IsChanged = meanwhile {
-            put(&there, "k", "theirs", Expect::At(second)).await.unwrap();
-            return;
+        match meanwhile {
+            Meanwhile::IsChanged => {
+                put(&there, "k", "theirs", Expect::At(second)).await.unwrap();
+                return;
+            }
+            Meanwhile::IsRemoved => {
+                there.store().delete(&k, Expect::Anything).await.unwrap();
+                return;
+            }
+            _ => {}
         }
         let mut marker = HeaderMap::new();
         for (name, value) in [("Nats-Marker-Reason", "MaxAge"), ("Nats-TTL", "60s"), ("Nats-Rollup", "sub")] {
@@ -106,8 +115,11 @@ async fn change(meanwhile: Meanwhile) -> (Result<Revision, StoreError>, Option<(
         }
         let subject = format!("$KV.{}.k", there.name());
         client(&url).await.publish_with_headers(subject, marker, "".into()).await.unwrap().await.unwrap();
-        if let Meanwhile::ExpiresAndIsTaken = meanwhile {
-            put(&there, "k", "theirs", Expect::Absent).await.unwrap();
+        if let Meanwhile::ExpiresAndIsTaken | Meanwhile::ExpiresAndIsTakenAndRemoved = meanwhile {
+            let theirs = put(&there, "k", "theirs", Expect::Absent).await.unwrap();
+            if let Meanwhile::ExpiresAndIsTakenAndRemoved = meanwhile {
+                there.store().delete(&k, Expect::At(theirs)).await.unwrap();
+            }
         }
     };
     let (done, ()) = tokio::join!(here.store().put(&k, "second".into(), Expect::At(first), plain()), interfere);
@@ -122,6 +134,11 @@ async fn a_change_that_expired_with_what_it_replaced_is_made_again_where_nobody_
     let (changed, there) = change(Meanwhile::ExpiresAndIsTaken).await;
     assert!(matches!(changed, Err(StoreError::Unknown(_))), "{changed:?}");
     assert_eq!(there.unwrap().0, "theirs");
+    for removed in [Meanwhile::ExpiresAndIsTakenAndRemoved, Meanwhile::IsRemoved] {
+        let (changed, there) = change(removed).await;
+        assert!(matches!(changed, Err(StoreError::Unknown(_))), "{changed:?}");
+        assert_eq!(there, None, "{removed:?}");
+    }
     let (changed, there) = change(Meanwhile::IsChanged).await;
     let (value, revision) = there.unwrap();
     assert_eq!(value, "theirs");

@@ -188,6 +188,21 @@ async fn a_listing_shows_what_was_just_written_whichever_replica_serves_it() {
     }
 }
 
+/// The change that was seen last is listed along, and the server takes no filter that has what another one has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_goes_on_although_the_newest_change_is_no_key() {
+    let cluster = NatsCluster::start().await.unwrap();
+    let space = space(&cluster.url(), "timeout=20s").await;
+    put(&space, "k", "1", Expect::Absent).await.unwrap();
+    let foreign = format!("$KV.{}.k\u{fc}", space.name());
+    client(&cluster.url()).await.publish(foreign, "foreign".into()).await.unwrap().await.unwrap();
+    let mut changes = space.store().watch(&Scope::All).await.unwrap();
+    while next(&mut changes).await != Change::Synced {}
+    let listed = space.store().keys(&Scope::All).await.unwrap();
+    let listed: Vec<_> = in_time("a listing", listed.map(|info| info.unwrap().key).collect()).await;
+    assert_eq!(listed, [key("k")]);
+}
+
 /// While a value is replaced the server counts neither the old nor the new one among what is still to come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_key_that_is_rewritten_meanwhile_is_listed_once_and_in_the_state_of_a_watch() {

@@ -3,12 +3,14 @@
 //! nats-server takes note of what has expired, and stores the marker of that a moment later, whatever was written in between: the
 //! marker takes that along (`expireMsgs` and `handleRemovalOrSdm` in server/filestore.go). The moment is as long as the server takes to
 //! agree with its replicas, and in an outage that is as long as the outage. So what replaced such a value is written once more, over
-//! itself, before anybody is told of it. A marker that was on its way comes before the second write, or makes it fail, and then the value is
-//! written over the marker. Whoever came in between has found nothing, and keeps what he wrote.
+//! itself, before its writer is told that it is done. A marker that was on its way comes before the second write, or makes it fail, and then the
+//! value is written over the marker. Whoever did something in between has it stay as it is, and the write is unknown.
 
 use super::{
     core::Core,
+    found::Gone,
     ids::{Flight, WriteId},
+    link::Patience,
     parts::{Part, Plan},
     write::Stored,
 };
@@ -16,6 +18,7 @@ use crate::{
     engine::{Committed, Expect, Key, Revision, StoreError, Write, WriteOp},
     time::Timestamp,
 };
+use futures_util::future::try_join_all;
 use std::{sync::Arc, time::Duration};
 
 /// How long before its end a value counts as expiring: clocks of servers differ from ours.
@@ -42,11 +45,14 @@ impl Expiring {
 impl Core {
     /// Makes sure that the writes of a commit stay.
     pub(super) async fn hold_all(&self, expiring: Expiring, mut committed: Committed) -> Result<Committed, StoreError> {
-        for (place, Write { key, op, .. }, over) in &expiring.writes {
-            if self.may_take_along(*over, op) {
-                let revision = &mut committed.revisions[*place];
-                *revision = self.hold(key, op, *revision, expiring.flight.id).await?;
-            }
+        let held = expiring.writes.iter().filter(|(_, write, over)| self.may_take_along(*over, &write.op));
+        let held = held.map(async |(place, Write { key, op, .. }, _)| {
+            let (revision, mut patience) = (committed.revisions[*place], self.link.patience());
+            let revision = self.hold(key, op, revision, expiring.flight.id, &mut patience).await?;
+            Ok::<_, StoreError>((*place, revision))
+        });
+        for (place, revision) in try_join_all(held).await? {
+            committed.revisions[place] = revision;
         }
         Ok(committed)
     }
@@ -58,20 +64,37 @@ impl Core {
 
     /// Makes sure that a write stays, which is `revision` now and has this id, and returns its revision.
     ///
-    /// A crash in here leaves a write that may be taken along by the marker, and that nobody was told of.
-    pub(super) async fn hold(&self, key: &Key, op: &WriteOp, revision: Revision, id: WriteId) -> Result<Revision, StoreError> {
+    /// A crash in here leaves a write that may be taken along by the marker, and whose writer was told of nothing.
+    pub(super) async fn hold(
+        &self,
+        key: &Key,
+        op: &WriteOp,
+        revision: Revision,
+        id: WriteId,
+        patience: &mut Patience,
+    ) -> Result<Revision, StoreError> {
         let flight = self.rings.take_off();
-        let mut done = self.store(key, Expect::At(revision), op, flight.id).await;
-        if matches!(done, Err(StoreError::Conflict)) {
-            let subject = self.names.key(key)?;
-            let head = self.last(&subject, &mut self.link.patience()).await.map_err(unknown)?;
-            match head {
-                // Whoever wrote over it has held it thereby.
-                Some(head) if head.ring().find(head.sequence, id).is_some() => return Ok(revision),
-                _ => done = self.store(key, Expect::Absent, op, flight.id).await,
-            }
+        let cause = match self.store(key, Expect::At(revision), op, flight.id, patience).await {
+            Ok(Stored { revision, .. }) => return Ok(revision),
+            Err(cause @ (StoreError::Conflict | StoreError::Unknown(_))) => cause,
+            Err(cause) => return Err(unknown(cause)),
+        };
+        let head = self.last(&self.names.key(key)?, patience).await.map_err(unknown)?;
+        let Some(head) = head.filter(|head| head.sequence > revision.get()) else { return Err(unknown(cause)) };
+        let ring = head.ring();
+        if let Some(second) = ring.find(head.sequence, flight.id) {
+            return Ok(Revision::new(second));
         }
-        done.map(|Stored { revision, .. }| revision).map_err(unknown)
+        // Whoever wrote over it has held it thereby.
+        if ring.find(head.sequence, id).is_some() {
+            return Ok(revision);
+        }
+        // Only over the marker itself: what somebody else has removed stays removed. The second write cannot come any more.
+        if head.gone() != Some(Gone::Expired) {
+            return Err(unknown(cause));
+        }
+        let third = self.store(key, Expect::At(head.revision()), op, flight.id, patience).await;
+        third.map(|Stored { revision, .. }| revision).map_err(unknown)
     }
 }
 
@@ -80,6 +103,7 @@ fn unknown(error: StoreError) -> StoreError {
     match error {
         StoreError::Conflict => StoreError::Unknown("it was written over what expired, and may have expired with that".into()),
         StoreError::Unavailable(source) => StoreError::Unknown(source),
-        other => StoreError::Unknown(other.into()),
+        StoreError::Rejected(rejection) => StoreError::Unknown(rejection.into()),
+        unknown @ StoreError::Unknown(_) => unknown,
     }
 }

@@ -10,6 +10,7 @@ use super::{
     feed::{Feed, Start, Step},
     found::Found,
     link::Patience,
+    names::takes,
     whole::{SILENT, Whole},
 };
 use crate::engine::{KeyInfo, Scope, StoreError};
@@ -59,8 +60,8 @@ struct Listing {
 impl Listing {
     async fn open(core: &Arc<Core>, scope: &Scope, witness: Option<&(String, u64)>) -> Result<Self, StoreError> {
         let filter = core.names.keys(scope)?;
-        let listed = |subject: &str| core.names.key_of(subject).is_some_and(|key| scope.has(key.as_str()));
-        let along = witness.map(|(subject, _)| &**subject).filter(|subject| !listed(subject));
+        // The server takes no filter that has what another one has, and what is no key of ours may be the newest change.
+        let along = witness.map(|(subject, _)| &**subject).filter(|subject| !takes(&filter, subject));
         let filters: Vec<_> = [Some(&*filter), along].into_iter().flatten().collect();
         let feed = Feed::open(core, &filters, Start::State, true).await?;
         let left = feed.pending;
@@ -110,12 +111,7 @@ impl Listing {
     async fn read(&mut self) -> Result<Option<(Found, bool)>, StoreError> {
         loop {
             let Some(feed) = &mut self.feed else { return Ok(None) };
-            let step = if self.whole.is_in_doubt() {
-                self.core.feed.clock.timeout(SILENT, feed.next()).await
-            } else {
-                Some(feed.next().await)
-            };
-            match step {
+            match self.core.feed.clock.timeout(SILENT, feed.next()).await {
                 Some(Step::Message(found, pending)) => {
                     let is_first = self.whole.saw(&found.subject, found.sequence);
                     self.close_at_end(pending).await?;

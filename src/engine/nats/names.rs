@@ -51,6 +51,11 @@ pub(super) fn ttl_of(text: &str) -> Option<Duration> {
     text.strip_suffix('s').unwrap_or(text).parse().ok().map(Duration::from_secs)
 }
 
+/// Tells whether a filter, which is one subject or ends in a wildcard for all that is below, has a subject.
+pub(super) fn takes(filter: &str, subject: &str) -> bool {
+    filter.strip_suffix('>').map_or(filter == subject, |above| subject.len() > above.len() && subject.starts_with(above))
+}
+
 /// The names of one space.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
@@ -190,6 +195,12 @@ mod tests {
         assert_ne!(b.carrier("c"), b.message(&name("c"), "c"));
         assert_eq!(b.key_of("$KV.a.run.1"), Some(Key::new("run.1").unwrap()));
         assert_eq!(b.key_of("$KV.a-b.run.1"), None);
+    }
+
+    #[test]
+    fn a_filter_has_what_is_below_it_and_nothing_beside() {
+        assert!(takes("a.>", "a.b") && takes("a.>", "a.b.c") && takes("a.b", "a.b"));
+        assert!(!takes("a.>", "a.") && !takes("a.>", "ab.c") && !takes("a.b", "a.b.c") && !takes("a.b.>", "a.b"));
     }
 
     #[test]

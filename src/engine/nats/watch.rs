@@ -211,11 +211,11 @@ async fn follow_once(
     let wanted = if continues || core.replicas < 2 { 0 } else { newest(core, filter).await? };
     let mut feed = Feed::open(core, &[filter], if continues { Start::At(last + 1) } else { Start::State }, false).await?;
     let mut full = if continues { None } else { Some((HashMap::new(), Whole::new(core, filter.to_owned()))) };
-    let (mut pending, mut catching_up, mut looked) = (feed.pending, true, clock.instant());
+    let (mut pending, mut catching_up, mut looked, mut silent) = (feed.pending, true, clock.instant(), false);
     loop {
         let all = match &mut full {
             Some((_, whole)) if pending == 0 && whole.up_to() < wanted => return Ok("the replica is behind"),
-            Some((_, whole)) if pending == 0 || whole.is_in_doubt() => whole.is().await?,
+            Some((_, whole)) if pending == 0 || silent || whole.is_in_doubt() => whole.is().await?,
             Some(_) => false,
             None => pending == 0,
         };
@@ -234,7 +234,7 @@ async fn follow_once(
             backoff.reset();
         }
         let wait = match &full {
-            Some((_, whole)) => whole.is_in_doubt().then_some(SILENT),
+            Some(_) => Some(SILENT),
             None => locked(state).due().map(|due| {
                 let pause = LOOK.saturating_sub(clock.instant().saturating_duration_since(looked));
                 due.since(clock.now()).max(pause)
@@ -244,12 +244,12 @@ async fn follow_once(
             None => Some(feed.next().await),
             Some(wait) => clock.timeout(wait, feed.next()).await,
         };
+        silent = step.is_none();
         let Some(step) = step else {
             if let Some((_, whole)) = &mut full {
                 if !whole.ask_anew() {
                     return Ok("the server does not show everything that it has");
                 }
-                pending = 0;
                 continue;
             }
             // The server's clock decides, and what it has dropped is below its first message.

@@ -4,17 +4,20 @@
 //! the old one nor the new one, for a moment, and a feed that ends by it lacks a key that was there all the time. What proves it is the newest
 //! message of all, asked of the stream's leader *afterwards*: a feed brings messages in their order, so one that has brought that has
 //! brought everything. Where others keep writing, the newest is always another. Then the subjects that are there at one moment have to have
-//! come, and the newest of the moment before.
+//! come, and the newest of the moment before. What can go without a trace may never come, so that moment is another one now and then, and
+//! a feed that is silent is not waited for.
 
 use super::{core::Core, errors::refused, read::get};
-use crate::engine::StoreError;
+use crate::{engine::StoreError, time::Instant};
 use serde_json::json;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-/// How long a feed that is not whole may be silent before it is asked anew what there is: what was awaited may be gone.
+/// How long a feed that is not whole may be silent before it is asked what there is: what was to come may be gone.
 pub(super) const SILENT: Duration = Duration::from_millis(250);
-/// How often it is.
+/// How often in a row it may be.
 const SILENCES: u32 = 20;
+/// How long one thing is awaited while others come.
+const AWAITED: Duration = Duration::from_secs(1);
 
 /// What a feed has brought.
 #[derive(Debug)]
@@ -32,6 +35,7 @@ pub(super) struct Whole {
 struct Awaited {
     newest: u64,
     subjects: HashSet<String>,
+    since: Instant,
 }
 
 impl Whole {
@@ -42,6 +46,7 @@ impl Whole {
     /// Hears of a message that has come, and tells whether it is the first of its subject.
     pub(super) fn saw(&mut self, subject: &str, sequence: u64) -> bool {
         self.newest = self.newest.max(sequence);
+        self.silences = 0;
         if let Some(awaited) = &mut self.awaited {
             awaited.subjects.remove(subject);
         }
@@ -53,7 +58,7 @@ impl Whole {
         self.newest
     }
 
-    /// Tells whether the end is in doubt: the server has said that nothing is to come, and more is awaited.
+    /// Tells whether the end is in doubt: the server has said that nothing is to come, or is silent, and more is awaited.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.awaited.is_some()
     }
@@ -65,8 +70,10 @@ impl Whole {
         self.silences <= SILENCES
     }
 
-    /// Tells whether everything has come, once the server has said that nothing is to come.
+    /// Tells whether everything has come, once the server has said that nothing is to come, or is silent.
     pub(super) async fn is(&mut self) -> Result<bool, StoreError> {
+        let now = self.core.feed.clock.instant();
+        self.awaited.take_if(|awaited| now.saturating_duration_since(awaited.since) >= AWAITED);
         if self.awaited.is_none() {
             let newest = newest(&self.core, &self.filter).await?;
             if self.newest >= newest {
@@ -74,7 +81,7 @@ impl Whole {
             }
             let mut subjects = self.subjects().await?;
             subjects.retain(|subject| !self.seen.contains(subject.as_str()));
-            self.awaited = Some(Awaited { newest, subjects });
+            self.awaited = Some(Awaited { newest, subjects, since: now });
         }
         Ok(self.awaited.as_ref().is_none_or(|awaited| self.newest >= awaited.newest && awaited.subjects.is_empty()))
     }

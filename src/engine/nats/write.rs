@@ -32,20 +32,27 @@ pub(super) struct Stored {
 impl Core {
     /// Writes a key, in one round trip when the expectation holds.
     pub(super) async fn write(&self, key: &Key, expect: Expect, op: &WriteOp) -> Result<Revision, StoreError> {
-        let flight = self.rings.take_off();
-        let Stored { revision, over } = self.store(key, expect, op, flight.id).await?;
+        let (flight, mut patience) = (self.rings.take_off(), self.link.patience());
+        let Stored { revision, over } = self.store(key, expect, op, flight.id, &mut patience).await?;
         match over.filter(|over| self.may_take_along(*over, op)) {
             // Boxed, since every write's future would be as large.
-            Some(_) => Box::pin(self.hold(key, op, revision, flight.id)).await,
+            Some(_) => Box::pin(self.hold(key, op, revision, flight.id, &mut patience)).await,
             None => Ok(revision),
         }
     }
 
     /// Writes a key once, and tells when that ends by itself which it replaced.
-    pub(super) async fn store(&self, key: &Key, expect: Expect, op: &WriteOp, id: WriteId) -> Result<Stored, StoreError> {
+    pub(super) async fn store(
+        &self,
+        key: &Key,
+        expect: Expect,
+        op: &WriteOp,
+        id: WriteId,
+        patience: &mut Patience,
+    ) -> Result<Stored, StoreError> {
         let subject = self.names.key(key)?;
         self.check(op)?;
-        let (expected, mut patience) = (first_expectation(expect), self.link.patience());
+        let expected = first_expectation(expect);
         let (floor, fades) = (self.rings.seen(), self.fades());
         let mut attempt = Attempt { subject: &subject, id, expect, expected, lost: false, floor, fades };
         loop {
@@ -67,7 +74,7 @@ impl Core {
                         return Err(StoreError::Conflict);
                     }
                     cause = error.into();
-                    if let Some(done) = self.settle(&mut attempt, &mut patience).await {
+                    if let Some(done) = self.settle(&mut attempt, patience).await {
                         return done.map(|revision| Stored { revision, over });
                     }
                 }
@@ -87,7 +94,7 @@ impl Core {
                     tracing::debug!(subject, %source, "an acknowledgement was lost");
                     attempt.lost = true;
                     cause = source;
-                    if let Some(done) = self.settle(&mut attempt, &mut patience).await {
+                    if let Some(done) = self.settle(&mut attempt, patience).await {
                         return done.map(|revision| Stored { revision, over });
                     }
                 }
