@@ -7,9 +7,10 @@
 //! The server forgets at every purge which messages it was about to deliver again, so that they come only after `ack_wait`. So
 //! nothing is purged while there can be such a message: what is settled gathers for a while then, and is deleted one by one.
 //!
-//! For streams of one replica only. At a purge the server that leads a consumer writes down what it knows of the deliveries, also
-//! what the other replicas have not agreed to yet. When it is elected again it goes on from there, and a message among those is one that
-//! the others take for delivered and not for pending: it is lost when one of them leads next (`removal` is for these streams).
+//! For streams of one replica, and for those that forbid deletions, which have no other choice. At a purge the server that leads a
+//! consumer writes down what it knows of the deliveries, also what the other replicas have not agreed to yet. When it is elected again it
+//! goes on from there, and a message among those is one that the others take for delivered and not for pending: it is lost when one of
+//! them leads next. `removal` is for those that can delete.
 
 use super::{errors::refused, link::Link};
 use crate::engine::StoreError;
