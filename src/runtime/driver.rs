@@ -409,8 +409,8 @@ impl<C: Send + Sync + 'static> Driver<C> {
         // or follows from the note. A body that has ended and was too late is not started again: its attempt ends as it did before.
         effects.execute = self.running().into_iter().filter(|(_, began)| began.is_none()).map(|(attempt, _)| attempt).collect();
         // And whatever has a body here, or is to have one, and is to end may not have been told, for the same reason.
-        let (snapshot, starting) = (self.machine.snapshot(), effects.execute.clone());
-        for &(node, attempt) in self.bodies.keys().chain(&starting) {
+        let snapshot = self.machine.snapshot();
+        for &(node, attempt) in self.bodies.keys().chain(&effects.execute) {
             let state = &snapshot.nodes[node.index()];
             if snapshot.cancel.is_some() {
                 effects.stop.push((node, attempt, StopReason::Cancelled));

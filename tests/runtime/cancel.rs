@@ -5,7 +5,7 @@ use crate::{
     support::{Gate, Journal, gated, listening, space, worker},
 };
 use anabranch::{
-    Ctx, NodeError, RetryPolicy, Signal, StopReason, Topology,
+    Ctx, Node, NodeError, RetryPolicy, Signal, StopReason, Topology, TopologyBuilder,
     core::{machine::NoteError, snapshot::RunStatus},
     runtime::RunError,
     testing::faulty::{Fault, Op, WatchFault},
@@ -19,6 +19,19 @@ fn cancelled(outcome: Result<u64, RunError>) -> String {
         Err(RunError::Cancelled { reason, .. }) => reason,
         other => panic!("{other:?}"),
     }
+}
+
+/// Two nodes, one after the other, each of which returns the input once its gate is open.
+fn two_gates(t: &mut TopologyBuilder<u64, [Gate; 2]>) -> Node<u64> {
+    let input = t.input();
+    let first = t.node("first", input, async |ctx: Ctx<[Gate; 2]>, value: u64| {
+        ctx.app()[0].pass().await;
+        Ok(value)
+    });
+    t.node("second", first, async |ctx: Ctx<[Gate; 2]>, value: u64| {
+        ctx.app()[1].pass().await;
+        Ok(value)
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,15 +95,7 @@ async fn a_cancellation_behind_a_write_whose_answer_is_late_is_heard_with_the_an
     let (other, first, second) = (worker(&space).await, Gate::default(), Gate::default());
     let topology = || {
         let mut t = Topology::builder::<u64>("two").app::<[Gate; 2]>();
-        let input = t.input();
-        let first = t.node("first", input, async |ctx: Ctx<[Gate; 2]>, value: u64| {
-            ctx.app()[0].pass().await;
-            Ok(value)
-        });
-        let second = t.node("second", first, async |ctx: Ctx<[Gate; 2]>, value: u64| {
-            ctx.app()[1].pass().await;
-            Ok(value)
-        });
+        let second = two_gates(&mut t);
         t.build(second).unwrap()
     };
     let gates = [first.clone(), second.clone()];
@@ -163,15 +168,7 @@ async fn a_body_that_begins_with_the_wish_of_a_lost_write_is_told() {
     let (other, first, second) = (worker(&space).await, Gate::default(), Gate::default());
     let topology = || {
         let mut t = Topology::builder::<u64>("two").app::<[Gate; 2]>();
-        let input = t.input();
-        let first = t.node("first", input, async |ctx: Ctx<[Gate; 2]>, value: u64| {
-            ctx.app()[0].pass().await;
-            Ok(value)
-        });
-        let second = t.node("second", first, async |ctx: Ctx<[Gate; 2]>, value: u64| {
-            ctx.app()[1].pass().await;
-            Ok(value)
-        });
+        let (input, second) = (t.input(), two_gates(&mut t));
         let (one, other) = (t.wait_for("one", input, ONE), t.wait_for("other", input, OTHER));
         let all = t.node("all", (second, one, other), async |_, (value, _, _): (u64, u64, u64)| Ok(value));
         t.build(all).unwrap()

@@ -86,11 +86,8 @@ impl Passed {
                 // It has ended, or somebody was first.
                 Err(Fault::Api(error)) if error.is_conflict() => {}
                 // One that cannot be sent does not hold up those behind it.
-                Err(Fault::Api(error)) if !error.is_passing() => {
-                    tracing::warn!(sequence = message.sequence, %error, "what was left out cannot be sent again");
-                }
-                Err(Fault::Lapse(Lapse::Refused(error))) => {
-                    tracing::warn!(sequence = message.sequence, %error, "what was left out cannot be sent again");
+                Err(fault) if fault.is_rejection() => {
+                    tracing::warn!(sequence = message.sequence, error = %fault, "what was left out cannot be sent again");
                 }
                 Err(fault) => return Err(fault),
             }

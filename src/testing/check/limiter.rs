@@ -50,13 +50,12 @@ pub struct Admission {
 pub fn check(admissions: &[Admission], quota: Quota, slack: Duration) -> Result<(), Violation> {
     let (amount, period) = (u128::from(quota.amount().get()), quota.period().as_nanos());
     let burst = u128::from(quota.most_at_once().get());
-    let mut keys: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut keys: BTreeMap<&str, Vec<(usize, &Admission)>> = BTreeMap::new();
     for (at, admission) in admissions.iter().enumerate() {
-        keys.entry(&admission.key).or_default().push(at);
+        keys.entry(&admission.key).or_default().push((at, admission));
     }
     for (key, mut by_return) in keys {
-        by_return.sort_by_key(|at| admissions[*at].returned);
-        let by_return: Vec<_> = by_return.into_iter().map(|at| (at, &admissions[at])).collect();
+        by_return.sort_by_key(|(_, admission)| admission.returned);
         // How many admissions, how many cells, how many are allowed, from when to when.
         let mut worst: Option<(usize, u128, u128, u64, u64)> = None;
         for begin in crowded(&by_return, quota, slack) {
