@@ -12,15 +12,16 @@ use super::{
     draft::Draft,
     error::{CellError, Shared},
     shelf::{Shelf, count},
-    trail::{Base, Fate, Mark},
+    trail::{Base, Fate, Mark, Trail},
     work::Work,
 };
 use crate::{
-    engine::{Revision, StoreError},
+    engine::{PutOptions, Revision, StoreError},
     error::BoxError,
     telemetry,
     time::{Backoff, Clock, Instant, nonce},
 };
+use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 use tracing::Instrument as _;
 
@@ -184,7 +185,11 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
             self.attempts += 1;
             let guessed = self.attempts == 1 && !self.fresh;
             let until = batch.iter().map(|work| work.deadline()).max().unwrap_or_else(|| clock.instant());
-            match self.write(draft, base, until).await {
+            let written = match Sent::new(self.shelf, draft, base) {
+                Ok(mut sent) => self.write(&mut sent, until).await,
+                Err(error) => Written::Rejected(error),
+            };
+            match written {
                 Written::Done(revision) => {
                     if guessed {
                         self.shelf.note(self.desk, true);
@@ -265,47 +270,45 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
         confirmed
     }
 
-    /// Writes a draft over its base, and takes it over as what is known. What is not known by `until` is lost.
-    async fn write(&mut self, draft: Draft<T>, base: Base, until: Instant) -> Written {
-        let mark = Mark::new(nonce());
-        let trail = base.trail.follow(mark, draft.fence);
-        let key = &self.desk.key;
-        let options = self.shelf.options(draft.ttl(), trail);
-        let value = draft.into_value();
-        let bytes = match value.as_ref().map(|value| self.shelf.codec.encode(value)).transpose() {
-            Ok(bytes) => bytes,
-            Err(error) => return Written::Rejected(CellError::Encode(error)),
+    /// Writes what is sent over its base, and takes it over as what is known. What is not known by `until` is lost.
+    async fn write(&mut self, sent: &mut Sent<T>, until: Instant) -> Written {
+        match self.put(sent).await {
+            Ok(revision) => self.wrote(sent, revision),
+            Err(StoreError::Conflict) => Written::Conflict,
+            Err(StoreError::Unavailable(source)) => Written::Away(source),
+            Err(StoreError::Rejected(rejection)) => Written::Rejected(rejection.into()),
+            // Boxed, since every caller's future would be as large.
+            Err(StoreError::Unknown(source)) => Box::pin(self.pursue(sent, source, until)).await,
+        }
+    }
+
+    async fn put(&self, sent: &Sent<T>) -> Result<Revision, StoreError> {
+        count(&self.shelf.counters.attempts, 1);
+        let (store, key, expect) = (&self.shelf.store, &self.desk.key, sent.base.expect());
+        let written = match &sent.bytes {
+            Some(bytes) => store.put(key, bytes.clone(), expect, sent.options.clone()).await,
+            None => store.delete(key, expect).await,
         };
+        if let Err(StoreError::Unknown(_)) = written {
+            count(&self.shelf.counters.unknowns, 1);
+        }
+        written
+    }
+
+    fn wrote(&mut self, sent: &mut Sent<T>, revision: Revision) -> Written {
+        *self.known = Some(sent.known(revision));
+        Written::Done(Some(revision))
+    }
+
+    /// Finds out what became of a write whose answer was lost, and sends it again for as long as it has not happened.
+    async fn pursue(&mut self, sent: &mut Sent<T>, mut lost: BoxError, until: Instant) -> Written {
+        let clock = &self.shelf.clock;
         let mut outages = Backoff::new(AWAY.0, AWAY.1);
-        let mut lost: Option<BoxError> = None;
         loop {
-            count(&self.shelf.counters.attempts, 1);
-            let written = match &bytes {
-                Some(bytes) => self.shelf.store.put(key, bytes.clone(), base.expect(), options.clone()).await,
-                None => self.shelf.store.delete(key, base.expect()).await,
-            };
-            match (written, &lost) {
-                (Ok(revision), _) => {
-                    *self.known = Some(match value {
-                        Some(value) => Known { value: Some(value), base: Base { revision: Some(revision), trail } },
-                        None => Known::absent(),
-                    });
-                    return Written::Done(Some(revision));
-                }
-                (Err(StoreError::Conflict), None) => return Written::Conflict,
-                (Err(StoreError::Unavailable(source)), None) => return Written::Away(source),
-                (Err(StoreError::Rejected(rejection)), None) => return Written::Rejected(rejection.into()),
-                (Err(StoreError::Unknown(source)), _) => {
-                    count(&self.shelf.counters.unknowns, 1);
-                    lost = Some(source);
-                }
-                // Perhaps on account of this very write, which arrived after all; or it is still on its way.
-                (Err(_), Some(_)) => {}
-            }
-            let mut fate = self.resolve(mark, base, bytes.is_none()).await;
-            while fate == Fate::Unseen && self.shelf.clock.instant() < until {
-                self.shelf.clock.sleep(outages.next_delay()).await;
-                fate = self.resolve(mark, base, bytes.is_none()).await;
+            let mut fate = self.resolve(sent).await;
+            while fate == Fate::Unseen && clock.instant() < until {
+                clock.sleep(outages.next_delay()).await;
+                fate = self.resolve(sent).await;
             }
             match fate {
                 Fate::Applied(revision) => {
@@ -313,20 +316,55 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
                     return Written::Done(revision);
                 }
                 Fate::Refused => return Written::Conflict,
-                Fate::Open if self.shelf.clock.instant() < until => self.shelf.clock.sleep(outages.next_delay()).await,
-                Fate::Open | Fate::Unseen | Fate::Absent | Fate::Unclear => {
-                    return Written::Lost(lost.unwrap_or_else(|| "the evidence of a write is gone".into()));
-                }
+                Fate::Open if clock.instant() < until => clock.sleep(outages.next_delay()).await,
+                Fate::Open | Fate::Unseen | Fate::Absent | Fate::Unclear => return Written::Lost(lost),
+            }
+            match self.put(sent).await {
+                Ok(revision) => return self.wrote(sent, revision),
+                Err(StoreError::Unknown(source)) => lost = source,
+                // Perhaps on account of this very write, which arrived after all; or it is still on its way.
+                Err(_) => {}
             }
         }
     }
 
     /// Finds out what became of a write whose answer was lost.
-    async fn resolve(&self, mark: Mark, base: Base, removal: bool) -> Fate {
+    async fn resolve(&self, sent: &Sent<T>) -> Fate {
         match self.read().await {
-            Ok(now) => base.fate(mark, removal, now.base),
-            Err(CellError::Unavailable(_)) => Fate::unseen([base].into_iter()),
+            Ok(now) => sent.base.fate(sent.mark, sent.bytes.is_none(), now.base),
+            Err(CellError::Unavailable(_)) => Fate::unseen([sent.base].into_iter()),
             Err(_) => Fate::Unclear,
+        }
+    }
+}
+
+/// A draft on its way into the store.
+struct Sent<T> {
+    value: Option<T>,
+    /// `None` removes the key.
+    bytes: Option<Bytes>,
+    base: Base,
+    mark: Mark,
+    trail: Trail,
+    options: PutOptions,
+}
+
+impl<T: Send + Sync + 'static> Sent<T> {
+    /// Boxed, since every caller's future would be as large.
+    fn new(shelf: &Shelf<T>, draft: Draft<T>, base: Base) -> Result<Box<Self>, CellError> {
+        let mark = Mark::new(nonce());
+        let trail = base.trail.follow(mark, draft.fence);
+        let options = shelf.options(draft.ttl(), trail);
+        let value = draft.into_value();
+        let bytes = value.as_ref().map(|value| shelf.codec.encode(value)).transpose().map_err(CellError::Encode)?;
+        Ok(Box::new(Self { value, bytes, base, mark, trail, options }))
+    }
+
+    /// What is known of the key once this is stored, which takes the value along.
+    fn known(&mut self, revision: Revision) -> Known<T> {
+        match self.value.take() {
+            Some(value) => Known { value: Some(value), base: Base { revision: Some(revision), trail: self.trail } },
+            None => Known::absent(),
         }
     }
 }

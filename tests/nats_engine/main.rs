@@ -11,6 +11,7 @@ mod kit;
 mod opening;
 mod queue;
 mod replicated;
+mod requests;
 mod ring;
 mod store;
 mod tally;

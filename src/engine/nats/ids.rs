@@ -13,14 +13,13 @@ use crate::{
 use lru::LruCache;
 use std::{
     collections::HashSet,
-    num::NonZeroUsize,
     sync::{Arc, Mutex},
 };
 
 /// The most writes that a ring lists; the oldest goes first.
 pub(super) const RING: usize = 64;
 /// How many keys a store remembers the ring of; one that is forgotten starts anew.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not zero");
+const REMEMBERED: usize = 16_384;
 /// The length of a tick, by which the writes of processes that are long gone leave a ring.
 const TICK_SECONDS: i64 = 600;
 /// How many ticks a write stays in a ring, so more than an hour: nobody looks for one for as long.
@@ -334,7 +333,8 @@ impl Drop for Flight {
 
 impl Default for Rings {
     fn default() -> Self {
-        let known = Known { heads: LruCache::new(REMEMBERED), newest: (String::new(), 0) };
+        // Bounded by hand: a table that has room for all of them from the start is slow to look into while there are few.
+        let known = Known { heads: LruCache::unbounded(), newest: (String::new(), 0) };
         let writer = nonce() & ((1 << WRITER_BITS) - 1);
         Self { writer, known: Mutex::new(known), flying: Arc::default() }
     }
@@ -350,8 +350,8 @@ impl Rings {
         Flight { id: WriteId { writer: self.writer, count }, flying: Arc::clone(&self.flying) }
     }
 
-    /// Remembers a write that was read or done, and when it ends by itself; an older one than is known changes nothing.
-    pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring, ends: Option<Timestamp>) {
+    /// Remembers a write that was read or done, and when it ends by itself; an older one than is known changes nothing, and is told.
+    pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring, ends: Option<Timestamp>) -> bool {
         let mut known = locked(&self.known);
         if revision > known.newest.1 {
             // Into the memory of the one before: this is on the way of every write.
@@ -360,10 +360,16 @@ impl Rings {
             known.newest.1 = revision;
         }
         match known.heads.get_mut(subject) {
-            Some(head) if head.revision > revision => {}
+            Some(head) if head.revision > revision => return false,
             Some(head) => *head = Head { revision, ring, ends },
-            None => drop(known.heads.put(subject.into(), Head { revision, ring, ends })),
+            None => {
+                known.heads.put(subject.into(), Head { revision, ring, ends });
+                if known.heads.len() > REMEMBERED {
+                    known.heads.pop_lru();
+                }
+            }
         }
+        true
     }
 
     /// Returns the newest revision that was seen of a key, or zero.

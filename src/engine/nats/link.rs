@@ -9,19 +9,17 @@ use super::{
     asides::{Asides, Ear},
     errors::{ApiError, Fault, Lapse},
     options::Options,
+    requests::{Answer, Asked, Requests, Silence},
 };
 use crate::{
     engine::{Rejection, StoreError},
     time::{Backoff, Clock, Instant},
 };
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, Subject, connection::State};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, StatusCode, Subject, connection::State};
 use bytes::Bytes;
+use futures_util::{FutureExt as _, future::Either};
 use serde_json::Value;
-use std::{
-    pin::{Pin, pin},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// How often a connection that is away is looked at, beside being told.
@@ -45,6 +43,7 @@ pub(super) struct Link {
     /// Counts connections; a change means that what the server sent meanwhile is lost.
     connects: watch::Receiver<u64>,
     asides: Asides,
+    requests: Requests,
 }
 
 impl Link {
@@ -67,7 +66,8 @@ impl Link {
                 None => return Err(StoreError::Unavailable("no server answered".into())),
             }
         };
-        Ok(Self { client, attempt: options.attempt(), timeout: options.timeout, connects, asides, clock })
+        let requests = Requests::open(&client).await.map_err(|error| StoreError::Unavailable(error.into()))?;
+        Ok(Self { requests, client, attempt: options.attempt(), timeout: options.timeout, connects, asides, clock })
     }
 
     /// Refuses a server that has no JetStream, which would leave every request of it unanswered.
@@ -127,36 +127,55 @@ impl Link {
         Ok(())
     }
 
-    /// Asks, and waits for the answer for one attempt.
-    pub(super) async fn request(
+    /// Asks, at once where there is a connection, and waits for the answer for one attempt.
+    pub(super) fn request(
         &self,
         subject: impl Into<Subject>,
         headers: HeaderMap,
         payload: Bytes,
-    ) -> Result<Message, Lapse> {
-        self.connected().await?;
+    ) -> impl Future<Output = Result<Message, Lapse>> {
         let (subject, before) = (subject.into(), self.asides.denials());
-        let request = Request::new().headers(headers).payload(payload).timeout(None);
-        let mut answer = pin!(self.client.send_request(subject.clone(), request));
-        let answer = match self.clock.timeout(SOON, &mut answer).await {
-            Some(answer) => answer,
+        match self.client.connection_state() {
+            State::Connected => {
+                Either::Left(self.answer(self.requests.ask(subject.clone(), headers, payload), subject, before))
+            }
             // Boxed, since every request's future would be as large.
-            None => Box::pin(self.at_length(answer, subject, before)).await?,
-        };
-        answer.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => Lapse::Deaf,
-            RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => Lapse::Refused(error.into()),
-            _ => Lapse::Lost(error.into()),
-        })
+            _ => Either::Right(Box::pin(async move {
+                self.connected().await?;
+                self.answer(self.requests.ask(subject.clone(), headers, payload), subject, before).await
+            })),
+        }
+    }
+
+    /// Waits for the answer to a request for one attempt. The server had denied `before` of them when it was made.
+    #[expect(clippy::manual_async_fn, reason = "the arguments would be twice in its future, which is every request's")]
+    fn answer<'a>(
+        &'a self,
+        mut asked: Asked<'a>,
+        subject: Subject,
+        before: u64,
+    ) -> impl Future<Output = Result<Message, Lapse>> {
+        async move {
+            let answer = match self.clock.timeout(SOON, &mut asked).await {
+                Some(answer) => answer,
+                None => Box::pin(self.at_length(&mut asked, subject, before)).await?,
+            };
+            match answer {
+                Ok(answer) if answer.status == Some(StatusCode::NO_RESPONDERS) => Err(Lapse::Deaf),
+                Ok(answer) => Ok(answer),
+                Err(Silence::Refused(why)) => Err(Lapse::Refused(why)),
+                Err(Silence::Gone) => Err(Lapse::Lost("the client is gone".into())),
+            }
+        }
     }
 
     /// Waits for an answer that takes its time, or for the news that there will be none: the server has denied more than the
     /// `before` of it that were known when the request was sent.
-    async fn at_length<A: Future>(&self, mut answer: Pin<&mut A>, subject: Subject, before: u64) -> Result<A::Output, Lapse> {
+    async fn at_length(&self, asked: &mut Asked<'_>, subject: Subject, before: u64) -> Result<Answer, Lapse> {
         let answer = async {
             tokio::select! {
                 biased;
-                answer = &mut answer => Ok(answer),
+                answer = asked => Ok(answer),
                 text = self.asides.denial(&subject, before) => Err(Lapse::Refused(text.into())),
             }
         };
@@ -192,16 +211,24 @@ impl Link {
         }
     }
 
-    /// Publishes into a stream, and returns the stream's answer.
-    pub(super) async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<PublishAck, Fault> {
-        let answer = self.request(subject, headers, payload).await.map_err(Fault::Lapse)?;
-        // Read as what it is and not as any JSON first: this is on the way of every write.
-        let answer: Published = serde_json::from_slice(&answer.payload).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))?;
-        match (answer.error, answer.sequence) {
-            (Some(error), _) => Err(Fault::Api(error)),
-            (None, Some(sequence)) => Ok(PublishAck { sequence, duplicate: answer.duplicate, value: answer.value }),
-            (None, None) => Err(Fault::Lapse(Lapse::Lost("the server answered neither yes nor no".into()))),
-        }
+    /// Publishes into a stream, at once as [`request`](Self::request) does, and returns the stream's answer.
+    pub(super) fn publish(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> impl Future<Output = Result<PublishAck, Fault>> {
+        // Mapped, since an `async` block around it would be twice as large, and every write's future with it.
+        self.request(subject, headers, payload).map(|answer| {
+            let answer = answer.map_err(Fault::Lapse)?;
+            // Read as what it is and not as any JSON first: this is on the way of every write.
+            let answer: Published = serde_json::from_slice(&answer.payload).map_err(|e| Fault::Lapse(Lapse::Lost(e.into())))?;
+            match (answer.error, answer.sequence) {
+                (Some(error), _) => Err(Fault::Api(error)),
+                (None, Some(sequence)) => Ok(PublishAck { sequence, duplicate: answer.duplicate, value: answer.value }),
+                (None, None) => Err(Fault::Lapse(Lapse::Lost("the server answered neither yes nor no".into()))),
+            }
+        })
     }
 
     /// Calls the JetStream API once.

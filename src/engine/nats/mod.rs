@@ -54,6 +54,7 @@ mod queue;
 mod read;
 mod reader;
 mod removal;
+mod requests;
 mod settle;
 mod space;
 mod store;

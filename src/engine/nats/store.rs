@@ -22,12 +22,16 @@ impl JetStore {
         Self { core: Arc::new(core), hubs: Hubs::default() }
     }
 
-    async fn write(&self, key: &Key, expect: Expect, op: WriteOp) -> Result<Revision, StoreError> {
-        if self.core.shares_writes {
-            // Boxed, since a commit's future is large and every write's would be.
-            return Box::pin(self.core.write_shared(Write { key: key.clone(), expect, op })).await;
+    /// Writes a key, alone or with others.
+    #[expect(clippy::manual_async_fn, reason = "the arguments would be twice in its future, which is every write's")]
+    fn write<'a>(&'a self, key: &'a Key, expect: Expect, op: WriteOp) -> impl Future<Output = Result<Revision, StoreError>> {
+        async move {
+            if self.core.shares_writes {
+                // Boxed, since a commit's future is large and every write's would be.
+                return Box::pin(self.core.write_shared(Write { key: key.clone(), expect, op })).await;
+            }
+            self.core.write(key, expect, &op).await
         }
-        self.core.write(key, expect, &op).await
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! A write whose answer is lost is looked for by its id, and sent again only with the same id and the same expectation, so a
 //! ghost of it that arrives later conflicts instead of applying twice. What cannot be told within the store's patience is
-//! [`StoreError::Unknown`]. Atomic batches use the same [`judge`](Core::judge) for the key that stands for the batch.
+//! [`StoreError::Unknown`]. What is rarely needed is boxed, since a future of more than a kilobyte costs every write the slow ways of
+//! the memory. Atomic batches use the same [`judge`](Core::judge) for the key that stands for the batch.
 
 use super::{
     core::Core,
     errors::{Fault, Lapse, refused},
     ids::{Ring, WriteId, tick},
-    link::Patience,
+    link::{Patience, PublishAck},
     names::{EXPECTED_NAME, KV_OPERATION, TOMBSTONE_TTL, TTL_NAME, WRITE_NAME, ttl_text},
     space::Keeping,
     verdict::{Attempt, Evidence, Verdict},
@@ -20,6 +21,7 @@ use crate::{
 };
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 
 /// A write that was done.
 #[derive(Debug)]
@@ -29,86 +31,130 @@ pub(super) struct Stored {
     over: Option<Timestamp>,
 }
 
+/// A write that was not acknowledged.
+struct Trouble {
+    fault: Fault,
+    /// When that ends by itself which it was to replace.
+    over: Option<Timestamp>,
+}
+
 impl Core {
     /// Writes a key, in one round trip when the expectation holds.
-    pub(super) async fn write(&self, key: &Key, expect: Expect, op: &WriteOp) -> Result<Revision, StoreError> {
-        let (flight, mut patience) = (self.rings.take_off(), self.link.patience());
-        let Stored { revision, over } = self.store(key, expect, op, flight.id, &mut patience).await?;
-        match over.filter(|over| self.may_take_along(*over, op)) {
-            // Boxed, since every write's future would be as large.
-            Some(_) => Box::pin(self.hold(key, op, revision, flight.id, &mut patience)).await,
-            None => Ok(revision),
+    #[expect(clippy::manual_async_fn, reason = "the arguments would be twice in its future, which is every write's")]
+    pub(super) fn write(&self, key: &Key, expect: Expect, op: &WriteOp) -> impl Future<Output = Result<Revision, StoreError>> {
+        async move {
+            let (flight, mut patience) = (self.rings.take_off(), self.link.patience());
+            let Stored { revision, over } = self.store(key, expect, op, flight.id, &mut patience).await?;
+            match over.filter(|over| self.may_take_along(*over, op)) {
+                Some(_) => Box::pin(self.hold(key, op, revision, flight.id, &mut patience)).await,
+                None => Ok(revision),
+            }
         }
     }
 
     /// Writes a key once, and tells when that ends by itself which it replaced.
-    pub(super) async fn store(
+    #[expect(clippy::manual_async_fn, reason = "the arguments would be twice in its future, which is every write's")]
+    pub(super) fn store(
         &self,
         key: &Key,
         expect: Expect,
         op: &WriteOp,
         id: WriteId,
         patience: &mut Patience,
-    ) -> Result<Stored, StoreError> {
-        let subject = self.names.key(key)?;
-        self.check(op)?;
-        let expected = first_expectation(expect);
-        let (floor, fades) = (self.rings.seen(), self.fades());
-        let mut attempt = Attempt { subject: &subject, id, expect, expected, lost: false, floor, fades };
-        loop {
-            let cause: BoxError;
-            let now = self.link.clock.now();
-            let (ring, over) = self.rings.next(&subject, attempt.expected, id, tick(now));
-            // A crash on this line leaves a write that nobody waits for, as if the answer had been lost.
-            let sent = headers(&ring, attempt.expected, op, self.keeping);
-            match self.link.publish(subject.clone(), sent, body(op)).await {
-                Ok(ack) => {
-                    self.rings.remember(&subject, ack.sequence, ring, self.ends(now, op));
-                    return Ok(Stored { revision: Revision::new(ack.sequence), over });
+    ) -> impl Future<Output = Result<Stored, StoreError>> {
+        async move {
+            let subject = self.names.key(key)?;
+            self.check(op)?;
+            let (expected, floor) = (first_expectation(expect), self.rings.seen());
+            match self.send(&subject, expected, op, id).await {
+                Ok(stored) => Ok(stored),
+                Err(trouble) => {
+                    let fades = self.fades();
+                    let attempt = Attempt { subject: &subject, id, expect, expected, lost: false, floor, fades };
+                    Box::pin(self.go_on(attempt, trouble, op, patience)).await
                 }
-                Err(Fault::Api(error)) if error.is_conflict() => {
+            }
+        }
+    }
+
+    /// Sends a write once.
+    fn send(
+        &self,
+        subject: &str,
+        expected: Option<u64>,
+        op: &WriteOp,
+        id: WriteId,
+    ) -> impl Future<Output = Result<Stored, Trouble>> {
+        let now = self.link.clock.now();
+        let (ring, over) = self.rings.next(subject, expected, id, tick(now));
+        let ends = self.ends(now, op);
+        let sent = headers(&ring, expected, op, self.keeping);
+        // A crash on this line leaves a write that nobody waits for, as if the answer had been lost.
+        self.link.publish(subject.to_owned(), sent, body(op)).map(move |answer| {
+            let PublishAck { sequence, .. } = answer.map_err(|fault| Trouble { fault, over })?;
+            self.rings.remember(subject, sequence, ring, ends);
+            Ok(Stored { revision: Revision::new(sequence), over })
+        })
+    }
+
+    /// Finds out what became of a write that was not acknowledged, and sends it again where it was not done.
+    async fn go_on(
+        &self,
+        mut attempt: Attempt<'_>,
+        mut trouble: Trouble,
+        op: &WriteOp,
+        patience: &mut Patience,
+    ) -> Result<Stored, StoreError> {
+        let Attempt { subject, id, expect, .. } = attempt;
+        loop {
+            let Trouble { fault, over } = trouble;
+            let expected = attempt.expected.unwrap_or(0);
+            let cause: BoxError = match fault {
+                Fault::Api(error) if error.is_conflict() => {
                     // One that expects nothing is looked for in any case.
-                    attempt.lost |=
-                        expect != Expect::Absent && self.leaves_open(&error, &subject, attempt.expected.unwrap_or(0));
+                    attempt.lost |= expect != Expect::Absent && self.leaves_open(&error, subject, expected);
                     if !attempt.lost && expect != Expect::Absent {
                         return Err(StoreError::Conflict);
                     }
-                    cause = error.into();
                     if let Some(done) = self.settle(&mut attempt, patience).await {
                         return done.map(|revision| Stored { revision, over });
                     }
+                    error.into()
                 }
-                Err(Fault::Api(error)) if error.is_passing() => {
-                    attempt.lost |= self.leaves_open(&error, &subject, attempt.expected.unwrap_or(0));
-                    cause = error.into();
+                Fault::Api(error) if error.is_passing() => {
+                    attempt.lost |= self.leaves_open(&error, subject, expected);
+                    error.into()
                 }
-                Err(Fault::Api(error)) => {
+                Fault::Api(error) => {
                     return Err(if attempt.lost { StoreError::Unknown(error.into()) } else { refused(error) });
                 }
-                Err(Fault::Lapse(Lapse::Refused(source))) => {
+                Fault::Lapse(Lapse::Refused(source)) => {
                     return Err(if attempt.lost { StoreError::Unknown(source) } else { Rejection::Refused(source).into() });
                 }
-                Err(Fault::Lapse(Lapse::Deaf)) => cause = "no server answers for this stream".into(),
-                Err(Fault::Lapse(Lapse::Away(source))) => cause = source,
-                Err(Fault::Lapse(Lapse::Lost(source))) => {
+                Fault::Lapse(Lapse::Deaf) => "no server answers for this stream".into(),
+                Fault::Lapse(Lapse::Away(source)) => source,
+                Fault::Lapse(Lapse::Lost(source)) => {
                     tracing::debug!(subject, %source, "an acknowledgement was lost");
                     attempt.lost = true;
-                    cause = source;
                     if let Some(done) = self.settle(&mut attempt, patience).await {
                         return done.map(|revision| Stored { revision, over });
                     }
+                    source
                 }
-            }
+            };
             if !patience.pause().await {
                 return Err(if attempt.lost { StoreError::Unknown(cause) } else { StoreError::Unavailable(cause) });
+            }
+            match self.send(subject, attempt.expected, op, id).await {
+                Ok(stored) => return Ok(stored),
+                Err(again) => trouble = again,
             }
         }
     }
 
     /// Decides how a write goes on: `None` to send it (again) as `attempt` now says.
     async fn settle(&self, attempt: &mut Attempt<'_>, patience: &mut Patience) -> Option<Result<Revision, StoreError>> {
-        // Boxed, since every write's future would be as large.
-        match Box::pin(self.judge(attempt, patience)).await {
+        match self.judge(attempt, patience).await {
             Ok(Verdict::Ours(revision)) => Some(Ok(Revision::new(revision))),
             Ok(Verdict::Free(expected)) => {
                 attempt.expected = Some(expected);

@@ -1,0 +1,228 @@
+//! Requests and their answers: all of a connection share one inbox, and those that are made at the same moment leave together.
+//!
+//! Answers arrive many at once, and wake whoever waits for them, who then makes his next request. The first of these requests wakes
+//! the client, which runs before the others are made, and so hands each to the kernel for itself: that costs more than everything
+//! else about a request. Here they gather until everybody who is ready to run has run, which takes no time where nobody else is.
+//!
+//! This file does not know what is asked, how long an answer is worth waiting for, or whether there is a connection.
+
+use crate::{engine::locked, error::BoxError};
+use async_nats::{Client, HeaderMap, Message, Subject, SubscribeError, message::OutboundMessage};
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, ready},
+};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+    task::{AbortHandle, yield_now},
+};
+
+/// How many wait where others are likely to ask within a moment. With fewer there is nothing to gain.
+const CROWD: usize = 8;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Silence {
+    /// It cannot be sent as it is.
+    Refused(BoxError),
+    /// The client is gone.
+    Gone,
+}
+
+pub(super) type Answer = Result<Message, Silence>;
+
+/// The requests of one connection.
+#[derive(Debug)]
+pub(super) struct Requests {
+    office: Arc<Office>,
+    /// Whoever sends, and whoever gives out the answers.
+    staff: [AbortHandle; 2],
+}
+
+#[derive(Debug)]
+struct Office {
+    /// Where answers arrive, each with the number of its request behind this.
+    inbox: String,
+    /// Told when there is something to send.
+    bell: Notify,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    /// The number of the last request.
+    last: u64,
+    /// Those that leave next, oldest first.
+    leaving: Vec<Letter>,
+    /// Who waits for the answer to one that has left, by its number.
+    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+}
+
+/// A request on its way out.
+#[derive(Debug)]
+struct Letter {
+    number: u64,
+    subject: Subject,
+    headers: HeaderMap,
+    payload: Bytes,
+    caller: oneshot::Sender<Answer>,
+}
+
+impl Requests {
+    /// Opens the inbox of a connection. It belongs to the runtime that this is called on, as the connection does.
+    pub(super) async fn open(client: &Client) -> Result<Self, SubscribeError> {
+        let inbox = client.new_inbox() + ".";
+        let mut answers = client.subscribe(format!("{inbox}*")).await?;
+        let office = Arc::new(Office { inbox, bell: Notify::new(), books: Mutex::default() });
+        let (own, client) = (Arc::clone(&office), client.clone());
+        let porter = Handle::current().spawn(async move { own.send(client).await });
+        let own = Arc::clone(&office);
+        let clerk = Handle::current().spawn(async move {
+            while let Some(answer) = answers.next().await {
+                let number = answer.subject.strip_prefix(own.inbox.as_str()).and_then(|number| number.parse().ok());
+                if let Some(number) = number {
+                    own.answer(number, Ok(answer));
+                }
+            }
+            // The client is gone: whoever waits is told by what he waits with.
+            locked(&own.books).waiting.clear();
+        });
+        Ok(Self { office, staff: [porter.abort_handle(), clerk.abort_handle()] })
+    }
+
+    /// Asks, at once, and returns what becomes the answer. Dropping that takes back what has not left.
+    pub(super) fn ask(&self, subject: Subject, headers: HeaderMap, payload: Bytes) -> Asked<'_> {
+        let (caller, answer) = oneshot::channel();
+        let number = self.office.post(|number| Letter { number, subject, headers, payload, caller });
+        Asked { office: &self.office, number, answer, is_answered: false }
+    }
+}
+
+impl Drop for Requests {
+    /// Closes the inbox, which would keep the connection.
+    fn drop(&mut self) {
+        self.staff.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// The answer to a request, once it is there.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    office: &'a Office,
+    number: u64,
+    answer: oneshot::Receiver<Answer>,
+    is_answered: bool,
+}
+
+impl Future for Asked<'_> {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        self.is_answered = true;
+        Poll::Ready(answer.unwrap_or(Err(Silence::Gone)))
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            // Closed first: what leaves at this moment either finds it so, or is in the books already.
+            self.answer.close();
+            locked(&self.office.books).waiting.remove(&self.number);
+        }
+    }
+}
+
+impl Office {
+    /// Puts a request to those that leave next, and tells its number.
+    fn post(&self, letter: impl FnOnce(u64) -> Letter) -> u64 {
+        let mut books = locked(&self.books);
+        books.last += 1;
+        let number = books.last;
+        books.leaving.push(letter(number));
+        let is_first = books.leaving.len() == 1;
+        drop(books);
+        if is_first {
+            self.bell.notify_one();
+        }
+        number
+    }
+
+    /// Sends what gathers, for as long as there is a client.
+    async fn send(&self, mut client: Client) {
+        loop {
+            self.bell.notified().await;
+            if locked(&self.books).waiting.len() >= CROWD {
+                // Until all who are ready to run have run.
+                yield_now().await;
+            }
+            let letters = std::mem::take(&mut locked(&self.books).leaving);
+            for Letter { number, subject, headers, payload, caller } in letters {
+                if subject.is_empty() || subject.bytes().any(|byte| byte.is_ascii_whitespace()) {
+                    let why = format!("`{subject}` is no subject");
+                    drop(caller.send(Err(Silence::Refused(why.into()))));
+                    continue;
+                }
+                // Whoever waits for nothing any more is left out, also where there was no room for long.
+                if poll_fn(|cx| client.poll_ready_unpin(cx)).await.is_err() || !self.enter(number, caller) {
+                    continue;
+                }
+                let reply = Some(numbered(&self.inbox, number).into());
+                let message = OutboundMessage { subject, reply, payload, headers: Some(headers) };
+                if let Err(error) = client.start_send_unpin(message) {
+                    self.answer(number, Err(Silence::Refused(error.into())));
+                }
+            }
+        }
+    }
+
+    /// Notes who waits for the answer to a request that leaves; false when nobody does.
+    fn enter(&self, number: u64, caller: oneshot::Sender<Answer>) -> bool {
+        let mut books = locked(&self.books);
+        let is_wanted = !caller.is_closed();
+        if is_wanted {
+            books.waiting.insert(number, caller);
+        }
+        is_wanted
+    }
+
+    /// Gives an answer to whoever waits for it. One that comes too late is nobody's.
+    fn answer(&self, number: u64, answer: Answer) {
+        let caller = locked(&self.books).waiting.remove(&number);
+        if let Some(caller) = caller {
+            drop(caller.send(answer));
+        }
+    }
+}
+
+/// Writes a number behind an inbox, in one piece of just its length: this is on the way of every request.
+fn numbered(inbox: &str, number: u64) -> String {
+    const MOST: usize = 20;
+    let (mut digits, mut first, mut rest) = ([b'0'; MOST], MOST, number);
+    while first == MOST || rest > 0 {
+        first -= 1;
+        digits[first] += u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+    [inbox, std::str::from_utf8(&digits[first..]).unwrap_or_default()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::numbered;
+
+    #[test]
+    fn a_number_is_written_as_it_is_read() {
+        for number in [0, 7, 10, 99, 1_234_567_890, u64::MAX] {
+            let text = numbered("_INBOX.a.", number);
+            assert_eq!((text.as_str(), text.capacity()), (format!("_INBOX.a.{number}").as_str(), text.len()));
+        }
+    }
+}

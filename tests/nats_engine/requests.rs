@@ -1,0 +1,71 @@
+//! Requests: what leaves together is answered apart, what nobody waits for does not leave, and nothing keeps a connection.
+
+use super::kit::*;
+use anabranch::{
+    engine::{Engine, Expect},
+    testing::server::NatsServer,
+    time::nonce,
+};
+use futures_util::{FutureExt as _, StreamExt as _, future::join_all};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+/// Many at once are a crowd, which leaves in few writes to the socket.
+#[tokio::test]
+async fn requests_of_a_crowd_are_answered_each_its_own() {
+    let space = space(&NatsServer::shared().await.url(), "").await;
+    let names: Vec<_> = (0..200).map(|n| format!("k{n}")).collect();
+    let written = join_all(names.iter().map(|name| put(&space, name, name, Expect::Absent))).await;
+    let mut revisions: Vec<_> = written.into_iter().map(Result::unwrap).collect();
+    revisions.sort_unstable();
+    revisions.dedup();
+    assert_eq!(revisions.len(), names.len());
+    let read = join_all(names.iter().map(|name| text(&space, name))).await;
+    assert!(read.iter().zip(&names).all(|(read, name)| read.as_ref() == Some(name)), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_read_that_is_given_up_before_it_left_does_not_leave() {
+    let url = NatsServer::shared().await.url();
+    let engine = Engine::open(&url).await.unwrap();
+    let name = format!("test-{:x}", nonce());
+    let space = engine.space(name.clone()).await.unwrap();
+    let spy = async_nats::connect(url.split('?').next().unwrap()).await.unwrap();
+    let mut asked = spy.subscribe(format!("$JS.API.DIRECT.GET.KV_{name}.>")).await.unwrap();
+    spy.flush().await.unwrap();
+    let (dropped, kept) = (key("dropped"), key("kept"));
+    // Polled once, and no task runs before it is dropped.
+    assert!(space.store().get(&dropped).now_or_never().is_none());
+    assert!(space.store().get(&kept).await.unwrap().is_none());
+    let first = in_time("a request", asked.next()).await.unwrap();
+    assert!(first.subject.ends_with(".kept"), "{}", first.subject);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_dropped_leaves_no_connection() {
+    let url = NatsServer::shared().await.url();
+    let server = url.split('?').next().unwrap().trim_start_matches("nats://").to_owned();
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let through = format!("nats://{}", door.local_addr().unwrap());
+    let (opened, mut open) = tokio::sync::mpsc::unbounded_channel();
+    let porter = tokio::spawn(async move {
+        loop {
+            let (mut theirs, _) = door.accept().await.unwrap();
+            let mut ours = TcpStream::connect(&server).await.unwrap();
+            opened.send(async move { copy_bidirectional(&mut theirs, &mut ours).await }).unwrap_or_default();
+        }
+    });
+    let mut connections = JoinSet::new();
+    let space = tokio::select! {
+        space = space(&through, "") => space,
+        () = async { while let Some(one) = open.recv().await { connections.spawn(one); } } => unreachable!("the door stays open"),
+    };
+    put(&space, "a", "1", Expect::Absent).await.unwrap();
+    assert!(connections.len() >= 2 && connections.try_join_next().is_none(), "they stay while the engine does");
+    drop(space);
+    in_time("the end of all connections", connections.join_all()).await;
+    porter.abort();
+}
