@@ -36,12 +36,17 @@ async fn a_read_that_is_given_up_before_it_left_does_not_leave() {
     let spy = async_nats::connect(url.split('?').next().unwrap()).await.unwrap();
     let mut asked = spy.subscribe(format!("$JS.API.DIRECT.GET.KV_{name}.>")).await.unwrap();
     spy.flush().await.unwrap();
-    let (dropped, kept) = (key("dropped"), key("kept"));
-    // Polled once, and no task runs before it is dropped.
+    let (alone, dropped, kept) = (key("alone"), key("dropped"), key("kept"));
+    // Each is polled once, and no task runs before the second is dropped. The first leaves at once.
+    let mut first = space.store().get(&alone);
+    assert!((&mut first).now_or_never().is_none());
     assert!(space.store().get(&dropped).now_or_never().is_none());
+    assert!(first.await.unwrap().is_none());
     assert!(space.store().get(&kept).await.unwrap().is_none());
-    let first = in_time("a request", asked.next()).await.unwrap();
-    assert!(first.subject.ends_with(".kept"), "{}", first.subject);
+    for expected in ["alone", "kept"] {
+        let request = in_time("a request", asked.next()).await.unwrap();
+        assert!(request.subject.ends_with(expected), "{} and not {expected}", request.subject);
+    }
 }
 
 #[tokio::test]
@@ -51,7 +56,8 @@ async fn an_engine_that_is_dropped_leaves_no_connection() {
     let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let through = format!("nats://{}", door.local_addr().unwrap());
     let (opened, mut open) = tokio::sync::mpsc::unbounded_channel();
-    let porter = tokio::spawn(async move {
+    let mut porter = JoinSet::new();
+    porter.spawn(async move {
         loop {
             let (mut theirs, _) = door.accept().await.unwrap();
             let mut ours = TcpStream::connect(&server).await.unwrap();
@@ -67,5 +73,4 @@ async fn an_engine_that_is_dropped_leaves_no_connection() {
     assert!(connections.len() >= 2 && connections.try_join_next().is_none(), "they stay while the engine does");
     drop(space);
     in_time("the end of all connections", connections.join_all()).await;
-    porter.abort();
 }

@@ -15,7 +15,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 use tokio::{
     runtime::Handle,
@@ -25,6 +25,9 @@ use tokio::{
 
 /// How many wait where others are likely to ask within a moment. With fewer there is nothing to gain.
 const CROWD: usize = 8;
+
+/// How many ask alone after others were there before they are taken for alone.
+const COMPANY: u8 = 32;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(super) struct Requests {
 struct Office {
     /// Where answers arrive, each with the number of its request behind this.
     inbox: String,
+    /// Takes what leaves at once.
+    outbox: Mutex<Client>,
     /// Told when there is something to send.
     bell: Notify,
     books: Mutex<Books>,
@@ -58,10 +63,21 @@ struct Office {
 struct Books {
     /// The number of the last request.
     last: u64,
+    /// How many must ask alone before they are taken for such.
+    company: u8,
     /// Those that leave next, oldest first.
     leaving: Vec<Letter>,
     /// Who waits for the answer to one that has left, by its number.
     waiting: HashMap<u64, oneshot::Sender<Answer>>,
+}
+
+impl Books {
+    /// Tells whether somebody who asks now is the only one, as those before him were: between two waves nobody waits either.
+    fn is_alone(&mut self) -> bool {
+        let company = !self.waiting.is_empty() || !self.leaving.is_empty();
+        self.company = if company { COMPANY } else { self.company.saturating_sub(1) };
+        self.company == 0
+    }
 }
 
 /// A request on its way out.
@@ -79,8 +95,9 @@ impl Requests {
     pub(super) async fn open(client: &Client) -> Result<Self, SubscribeError> {
         let inbox = client.new_inbox() + ".";
         let mut answers = client.subscribe(format!("{inbox}*")).await?;
-        let office = Arc::new(Office { inbox, bell: Notify::new(), books: Mutex::default() });
-        let (own, client) = (Arc::clone(&office), client.clone());
+        let (client, outbox) = (client.clone(), Mutex::new(client.clone()));
+        let office = Arc::new(Office { inbox, outbox, bell: Notify::new(), books: Mutex::default() });
+        let own = Arc::clone(&office);
         let porter = Handle::current().spawn(async move { own.send(client).await });
         let own = Arc::clone(&office);
         let clerk = Handle::current().spawn(async move {
@@ -141,11 +158,22 @@ impl Drop for Asked<'_> {
 }
 
 impl Office {
-    /// Puts a request to those that leave next, and tells its number.
+    /// Sends a request, alone at once and otherwise with those that leave next, and tells its number.
     fn post(&self, letter: impl FnOnce(u64) -> Letter) -> u64 {
         let mut books = locked(&self.books);
         books.last += 1;
         let number = books.last;
+        if books.is_alone() {
+            drop(books);
+            // A task between would take its time, and for nothing.
+            let mut outbox = locked(&self.outbox);
+            if has_room(&mut outbox) {
+                self.hand_over(letter(number), &mut outbox);
+                return number;
+            }
+            drop(outbox);
+            books = locked(&self.books);
+        }
         books.leaving.push(letter(number));
         let is_first = books.leaving.len() == 1;
         drop(books);
@@ -164,33 +192,34 @@ impl Office {
                 yield_now().await;
             }
             let letters = std::mem::take(&mut locked(&self.books).leaving);
-            for Letter { number, subject, headers, payload, caller } in letters {
-                if subject.is_empty() || subject.bytes().any(|byte| byte.is_ascii_whitespace()) {
-                    let why = format!("`{subject}` is no subject");
-                    drop(caller.send(Err(Silence::Refused(why.into()))));
-                    continue;
-                }
-                // Whoever waits for nothing any more is left out, also where there was no room for long.
-                if poll_fn(|cx| client.poll_ready_unpin(cx)).await.is_err() || !self.enter(number, caller) {
-                    continue;
-                }
-                let reply = Some(numbered(&self.inbox, number).into());
-                let message = OutboundMessage { subject, reply, payload, headers: Some(headers) };
-                if let Err(error) = client.start_send_unpin(message) {
-                    self.answer(number, Err(Silence::Refused(error.into())));
+            for letter in letters {
+                // One that is dropped here tells its caller that the client is gone.
+                if poll_fn(|cx| client.poll_ready_unpin(cx)).await.is_ok() {
+                    self.hand_over(letter, &mut client);
                 }
             }
         }
     }
 
-    /// Notes who waits for the answer to a request that leaves; false when nobody does.
-    fn enter(&self, number: u64, caller: oneshot::Sender<Answer>) -> bool {
-        let mut books = locked(&self.books);
-        let is_wanted = !caller.is_closed();
-        if is_wanted {
-            books.waiting.insert(number, caller);
+    /// Gives a request to the client, which has room for it, unless nobody waits for the answer any more.
+    fn hand_over(&self, letter: Letter, client: &mut Client) {
+        let Letter { number, subject, headers, payload, caller } = letter;
+        // The client checks all but this.
+        if subject.is_empty() || subject.bytes().any(|byte| byte.is_ascii_whitespace()) {
+            drop(caller.send(Err(Silence::Refused(format!("`{subject}` is no subject").into()))));
+            return;
         }
-        is_wanted
+        let mut books = locked(&self.books);
+        if caller.is_closed() {
+            return;
+        }
+        books.waiting.insert(number, caller);
+        drop(books);
+        let reply = Some(numbered(&self.inbox, number).into());
+        let message = OutboundMessage { subject, reply, payload, headers: Some(headers) };
+        if let Err(error) = client.start_send_unpin(message) {
+            self.answer(number, Err(Silence::Refused(error.into())));
+        }
     }
 
     /// Gives an answer to whoever waits for it. One that comes too late is nobody's.
@@ -200,6 +229,11 @@ impl Office {
             drop(caller.send(answer));
         }
     }
+}
+
+/// Tells whether a client takes one more message now. Nobody is woken when it does not, and does later.
+fn has_room(client: &mut Client) -> bool {
+    matches!(client.poll_ready_unpin(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
 }
 
 /// Writes a number behind an inbox, in one piece of just its length: this is on the way of every request.
