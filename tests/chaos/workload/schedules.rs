@@ -13,6 +13,8 @@ pub(crate) const SCHEDULE: &str = "tick";
 const TARGET: &str = "ticks";
 /// Schedules tolerate less than this between clocks, and less than that without a scheduler.
 const TOLERANCE: Duration = Duration::from_secs(300);
+/// How long the schedule may stand still when all faults are over.
+const GOES_ON: Duration = Duration::from_secs(60);
 /// The clock of a scheduler is off by this part of its worker's: two seconds at most, so that firings go on.
 const PART: i64 = 300;
 
@@ -66,27 +68,50 @@ pub(super) async fn receive(site: Site) {
     }
 }
 
-async fn note(site: &Site, delivery: Delivery) {
+/// Notes a firing, and tells when it was due.
+async fn note(site: &Site, delivery: Delivery) -> Option<i64> {
     let message = delivery.message();
-    let due = message.headers.get("Schedule-Time").and_then(Timestamp::parse_rfc3339);
+    let due = message.headers.get("Schedule-Time").and_then(Timestamp::parse_rfc3339).map(Timestamp::as_micros);
     match (&message.id, due) {
         (Some(firing), Some(due)) => {
-            site.history.note(Fact::Fired { firing: firing.clone(), due: due.as_micros(), place: delivery.sequence() });
+            site.history.note(Fact::Fired { firing: firing.clone(), due, place: delivery.sequence() });
         }
         other => site.odd(format!("a firing without an id or a time: {other:?}")),
     }
     // One that is not acknowledged comes again.
     let _ = delivery.ack().await;
+    due
 }
 
-/// Ends the schedule, and takes what it had sent that nobody has taken.
+/// Waits until the schedule goes on, ends it, and takes what it had sent that nobody has taken.
 pub(crate) async fn receive_the_rest(site: &Site) -> Result<(), Failure> {
+    let clock = site.space.clock();
+    let mut pull = site.space.queue(TARGET, options()).await?.pull().await?;
+    // A consumer of the schedulers may be without a leader for seconds after its servers say that they are well.
+    let (now, until) = (clock.now(), clock.instant() + GOES_ON);
+    let mut newest = None;
+    while newest < Some(now.as_micros()) {
+        let Some(left) = until.checked_duration_since(clock.instant()) else {
+            return Err(format!("the schedule does not go on {GOES_ON:?} after the last fault").into());
+        };
+        match clock.timeout(left, pull.next(NonZeroUsize::MIN)).await {
+            None => {}
+            Some(Ok(deliveries)) => {
+                for delivery in deliveries {
+                    newest = newest.max(note(site, delivery).await);
+                }
+            }
+            Some(Err(_)) => {
+                pull.close().await;
+                pull = site.space.queue(TARGET, options()).await?.pull().await?;
+            }
+        }
+    }
     site.history.note(Fact::Pauses);
     Schedules::new(&site.straight)?.pause(SCHEDULE).await?;
-    let mut pull = site.space.queue(TARGET, options()).await?.pull().await?;
     // Longer than a message is with somebody who has gone away.
     let quiet = options().ack_wait + Duration::from_secs(2);
-    while let Some(deliveries) = site.space.clock().timeout(quiet, pull.next(NonZeroUsize::MIN)).await {
+    while let Some(deliveries) = clock.timeout(quiet, pull.next(NonZeroUsize::MIN)).await {
         for delivery in deliveries? {
             note(site, delivery).await;
         }
