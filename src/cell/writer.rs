@@ -16,7 +16,7 @@ use super::{
     work::Work,
 };
 use crate::{
-    engine::{PutOptions, Revision, StoreError},
+    engine::{Revision, StoreError},
     error::BoxError,
     telemetry,
     time::{Backoff, Clock, Instant, nonce},
@@ -286,7 +286,7 @@ impl<T: Clone + Send + Sync + 'static> Round<'_, T> {
         count(&self.shelf.counters.attempts, 1);
         let (store, key, expect) = (&self.shelf.store, &self.desk.key, sent.base.expect());
         let written = match &sent.bytes {
-            Some(bytes) => store.put(key, bytes.clone(), expect, sent.options.clone()).await,
+            Some(bytes) => store.put(key, bytes.clone(), expect, self.shelf.options(sent.ttl, sent.trail)).await,
             None => store.delete(key, expect).await,
         };
         if let Err(StoreError::Unknown(_)) = written {
@@ -346,7 +346,7 @@ struct Sent<T> {
     base: Base,
     mark: Mark,
     trail: Trail,
-    options: PutOptions,
+    ttl: Option<Duration>,
 }
 
 impl<T: Send + Sync + 'static> Sent<T> {
@@ -354,10 +354,10 @@ impl<T: Send + Sync + 'static> Sent<T> {
     fn new(shelf: &Shelf<T>, draft: Draft<T>, base: Base) -> Result<Box<Self>, CellError> {
         let mark = Mark::new(nonce());
         let trail = base.trail.follow(mark, draft.fence);
-        let options = shelf.options(draft.ttl(), trail);
+        let ttl = draft.ttl();
         let value = draft.into_value();
         let bytes = value.as_ref().map(|value| shelf.codec.encode(value)).transpose().map_err(CellError::Encode)?;
-        Ok(Box::new(Self { value, bytes, base, mark, trail, options }))
+        Ok(Box::new(Self { value, bytes, base, mark, trail, ttl }))
     }
 
     /// What is known of the key once this is stored, which takes the value along.

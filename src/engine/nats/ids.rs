@@ -392,7 +392,8 @@ impl Rings {
         let Some(expected) = expected else { return (Ring::start(id, tick), None) };
         let flying = locked(&self.flying);
         let is_settled = |id: WriteId| !flying.counts.contains(&id.count);
-        match locked(&self.known).heads.get(subject) {
+        // What is written now is remembered when it is done, and need not be put in front twice.
+        match locked(&self.known).heads.peek(subject) {
             Some(head) if head.revision == expected => (head.ring.follow(expected, id, is_settled, tick), head.ends),
             _ => (Ring::default().follow(expected, id, is_settled, tick), None),
         }

@@ -28,6 +28,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long an answer takes at most where nothing is the matter: no denial is waited for before, which costs as much as the rest.
 const SOON: Duration = Duration::from_millis(20);
 
+/// How many answers may be there before any is given out. Each has somebody who waits for it, so that there are not too many; but one
+/// beyond this would be lost.
+const ANSWERS: usize = 1 << 20;
+
 /// How many bytes of the server's limit are left to headers that the engine adds.
 pub(super) const HEADROOM: usize = 4096;
 
@@ -301,6 +305,7 @@ fn connect_options(options: &Options, role: &str, connected: &Arc<watch::Sender<
         .ping_interval(Duration::from_secs(2))
         .connection_timeout(options.attempt())
         .client_capacity(4096)
+        .subscription_capacity(ANSWERS)
         .reconnect_delay_callback(|attempt| Duration::from_millis((attempt as u64 * 20).min(1000)))
         .event_callback(move |event| {
             let (connected, ear) = (Arc::clone(&connected), ear.clone());
