@@ -29,6 +29,9 @@ const CROWD: usize = 8;
 /// How many ask alone after others were there before they are taken for alone.
 const COMPANY: u8 = 32;
 
+/// For how many that wait there is room while nobody does, at most.
+const ROOM: usize = 4096;
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Silence {
@@ -77,6 +80,15 @@ impl Books {
         let company = !self.waiting.is_empty() || !self.leaving.is_empty();
         self.company = if company { COMPANY } else { self.company.saturating_sub(1) };
         self.company == 0
+    }
+
+    /// Takes whoever waits for an answer off the list, and gives back the room of a crowd when it is gone.
+    fn strike(&mut self, number: u64) -> Option<oneshot::Sender<Answer>> {
+        let caller = self.waiting.remove(&number);
+        if self.waiting.is_empty() && self.waiting.capacity() > ROOM {
+            self.waiting = HashMap::new();
+        }
+        caller
     }
 }
 
@@ -152,7 +164,7 @@ impl Drop for Asked<'_> {
         if !self.is_answered {
             // Closed first: what leaves at this moment either finds it so, or is in the books already.
             self.answer.close();
-            locked(&self.office.books).waiting.remove(&self.number);
+            locked(&self.office.books).strike(self.number);
         }
     }
 }
@@ -224,7 +236,7 @@ impl Office {
 
     /// Gives an answer to whoever waits for it. One that comes too late is nobody's.
     fn answer(&self, number: u64, answer: Answer) {
-        let caller = locked(&self.books).waiting.remove(&number);
+        let caller = locked(&self.books).strike(number);
         if let Some(caller) = caller {
             drop(caller.send(answer));
         }
