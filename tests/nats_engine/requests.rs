@@ -49,6 +49,35 @@ async fn a_read_that_is_given_up_before_it_left_does_not_leave() {
     }
 }
 
+/// What its process wrote meanwhile made a good answer look old, and the read was asked again of the leader, after a pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_beside_writes_of_its_own_process_is_asked_once() {
+    let url = NatsServer::shared().await.url();
+    let name = format!("test-{:x}", nonce());
+    let space = Engine::open(&url).await.unwrap().space(name.clone()).await.unwrap();
+    let spy = async_nats::connect(url.split('?').next().unwrap()).await.unwrap();
+    let mut again = spy.subscribe(format!("$JS.API.STREAM.MSG.GET.KV_{name}")).await.unwrap();
+    spy.flush().await.unwrap();
+    put(&space, "hot", "x", Expect::Absent).await.unwrap();
+    let mut tasks = JoinSet::new();
+    for n in 0..8 {
+        let space = space.clone();
+        tasks.spawn(async move {
+            for _ in 0..200 {
+                if n % 2 == 0 {
+                    put(&space, "hot", "x", Expect::Anything).await.unwrap();
+                } else {
+                    assert!(text(&space, "hot").await.is_some());
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    // The server has sent the spy by now whatever was asked.
+    spy.flush().await.unwrap();
+    assert!(again.next().now_or_never().is_none());
+}
+
 #[tokio::test]
 async fn an_engine_that_is_dropped_leaves_no_connection() {
     let url = NatsServer::shared().await.url();

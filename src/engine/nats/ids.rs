@@ -350,8 +350,8 @@ impl Rings {
         Flight { id: WriteId { writer: self.writer, count }, flying: Arc::clone(&self.flying) }
     }
 
-    /// Remembers a write that was read or done, and when it ends by itself; an older one than is known changes nothing, and is told.
-    pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring, ends: Option<Timestamp>) -> bool {
+    /// Remembers a write that was read or done, and when it ends by itself; an older one than is known changes nothing.
+    pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring, ends: Option<Timestamp>) {
         let mut known = locked(&self.known);
         if revision > known.newest.1 {
             // Into the memory of the one before: this is on the way of every write.
@@ -360,7 +360,7 @@ impl Rings {
             known.newest.1 = revision;
         }
         match known.heads.get_mut(subject) {
-            Some(head) if head.revision > revision => return false,
+            Some(head) if head.revision > revision => {}
             Some(head) => *head = Head { revision, ring, ends },
             None => {
                 known.heads.put(subject.into(), Head { revision, ring, ends });
@@ -369,7 +369,6 @@ impl Rings {
                 }
             }
         }
-        true
     }
 
     /// Returns the newest revision that was seen of a key, or zero.

@@ -146,6 +146,7 @@ impl Link {
             // Boxed, since every request's future would be as large.
             _ => Either::Right(Box::pin(async move {
                 self.connected().await?;
+                let before = self.asides.denials();
                 self.answer(self.requests.ask(subject.clone(), headers, payload), subject, before).await
             })),
         }

@@ -68,6 +68,8 @@ struct Books {
     last: u64,
     /// How many must ask alone before they are taken for such.
     company: u8,
+    /// Whether nobody is there any more who sends and gives out answers.
+    is_closed: bool,
     /// Those that leave next, oldest first.
     leaving: Vec<Letter>,
     /// Who waits for the answer to one that has left, by its number.
@@ -109,18 +111,22 @@ impl Requests {
         let mut answers = client.subscribe(format!("{inbox}*")).await?;
         let (client, outbox) = (client.clone(), Mutex::new(client.clone()));
         let office = Arc::new(Office { inbox, outbox, bell: Notify::new(), books: Mutex::default() });
-        let own = Arc::clone(&office);
-        let porter = Handle::current().spawn(async move { own.send(client).await });
-        let own = Arc::clone(&office);
+        let duty = Duty(Arc::clone(&office));
+        let porter = Handle::current().spawn(async move {
+            // As a whole: of a capture by fields nothing is dropped.
+            let duty = duty;
+            duty.0.send(client).await;
+        });
+        let duty = Duty(Arc::clone(&office));
         let clerk = Handle::current().spawn(async move {
+            let duty = duty;
+            let Duty(office) = &duty;
             while let Some(answer) = answers.next().await {
-                let number = answer.subject.strip_prefix(own.inbox.as_str()).and_then(|number| number.parse().ok());
+                let number = answer.subject.strip_prefix(office.inbox.as_str()).and_then(|number| number.parse().ok());
                 if let Some(number) = number {
-                    own.answer(number, Ok(answer));
+                    office.answer(number, Ok(answer));
                 }
             }
-            // The client is gone: whoever waits is told by what he waits with.
-            locked(&own.books).waiting.clear();
         });
         Ok(Self { office, staff: [porter.abort_handle(), clerk.abort_handle()] })
     }
@@ -130,6 +136,22 @@ impl Requests {
         let (caller, answer) = oneshot::channel();
         let number = self.office.post(|number| Letter { number, subject, headers, payload, caller });
         Asked { office: &self.office, number, answer, is_answered: false }
+    }
+}
+
+/// What a task of the office has while it is at work.
+#[derive(Debug)]
+struct Duty(Arc<Office>);
+
+impl Drop for Duty {
+    /// Closes the office: without one of the two nobody would ever be answered, as where their runtime ends before a caller's.
+    fn drop(&mut self) {
+        let mut books = locked(&self.0.books);
+        books.is_closed = true;
+        let left = (std::mem::take(&mut books.leaving), std::mem::take(&mut books.waiting));
+        drop(books);
+        // Whoever waits is told by what he waits with.
+        drop(left);
     }
 }
 
@@ -186,6 +208,10 @@ impl Office {
             drop(outbox);
             books = locked(&self.books);
         }
+        if books.is_closed {
+            // Whoever waits is told by what he waits with.
+            return number;
+        }
         books.leaving.push(letter(number));
         let is_first = books.leaving.len() == 1;
         drop(books);
@@ -217,12 +243,12 @@ impl Office {
     fn hand_over(&self, letter: Letter, client: &mut Client) {
         let Letter { number, subject, headers, payload, caller } = letter;
         // The client checks all but this.
-        if subject.is_empty() || subject.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        if subject.is_empty() || subject.contains([' ', '\t', '\r', '\n']) {
             drop(caller.send(Err(Silence::Refused(format!("`{subject}` is no subject").into()))));
             return;
         }
         let mut books = locked(&self.books);
-        if caller.is_closed() {
+        if books.is_closed || caller.is_closed() {
             return;
         }
         books.waiting.insert(number, caller);
@@ -262,7 +288,47 @@ fn numbered(inbox: &str, number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::numbered;
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    /// They waited as long as for a server that says nothing, and what was asked was kept.
+    #[test]
+    fn requests_after_their_runtime_has_ended_are_told_so_at_once() {
+        let ended = runtime();
+        let requests = ended.block_on(async {
+            // No server is there, and none is needed: the client keeps what it is given.
+            let client = async_nats::ConnectOptions::new().retry_on_initial_connect().connect("127.0.0.1:9").await.unwrap();
+            Requests::open(&client).await.unwrap()
+        });
+        let ask = || requests.ask(Subject::from_static("a"), HeaderMap::new(), Bytes::new());
+        let waiting = [ask(), ask()];
+        drop(ended);
+        let answers = waiting.into_iter().chain([ask(), ask()]).map(FutureExt::now_or_never);
+        assert!(answers.into_iter().all(|answer| matches!(answer, Some(Err(Silence::Gone)))));
+        let books = locked(&requests.office.books);
+        assert!(books.leaving.is_empty() && books.waiting.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_subject_is_refused_and_not_sent() {
+        runtime().block_on(async {
+            let client = async_nats::ConnectOptions::new().retry_on_initial_connect().connect("127.0.0.1:9").await.unwrap();
+            let requests = Requests::open(&client).await.unwrap();
+            let ask = |subject: &str| requests.ask(subject.into(), HeaderMap::new(), Bytes::new());
+            for subject in ["", "a b", "a\r\nPUB b 0"] {
+                assert!(matches!(ask(subject).await, Err(Silence::Refused(_))), "{subject:?}");
+            }
+            let given_up = ask("a");
+            let under_way = || locked(&requests.office.books).waiting.len();
+            assert_eq!(under_way(), 1, "who is alone sends at once");
+            drop(given_up);
+            assert_eq!(under_way(), 0);
+        });
+    }
 
     #[test]
     fn a_number_is_written_as_it_is_read() {

@@ -101,9 +101,12 @@ pub(crate) async fn receive_the_rest(site: &Site) -> Result<(), Failure> {
                     newest = newest.max(note(site, delivery).await);
                 }
             }
+            // Its consumer is away: opened again, for as long as there is time.
             Some(Err(_)) => {
-                pull.close().await;
-                pull = site.space.queue(TARGET, options()).await?.pull().await?;
+                let Ok(queue) = site.space.queue(TARGET, options()).await else { continue };
+                if let Ok(again) = queue.pull().await {
+                    std::mem::replace(&mut pull, again).close().await;
+                }
             }
         }
     }
