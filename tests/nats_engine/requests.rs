@@ -14,6 +14,14 @@ use tokio::{
     task::JoinSet,
 };
 
+/// Hears whatever others ask on a subject.
+async fn spy(url: &str, subject: String) -> (async_nats::Client, async_nats::Subscriber) {
+    let client = client(url).await.client();
+    let asked = client.subscribe(subject).await.unwrap();
+    heard(&client).await;
+    (client, asked)
+}
+
 /// Returns when the server has done whatever this client said before, and this client has whatever the server sent it before: a flush
 /// only empties the client's buffer.
 async fn heard(client: &async_nats::Client) {
@@ -40,9 +48,7 @@ async fn a_read_that_is_given_up_before_it_left_does_not_leave() {
     let engine = Engine::open(&url).await.unwrap();
     let name = format!("test-{:x}", nonce());
     let space = engine.space(name.clone()).await.unwrap();
-    let spy = async_nats::connect(url.split('?').next().unwrap()).await.unwrap();
-    let mut asked = spy.subscribe(format!("$JS.API.DIRECT.GET.KV_{name}.>")).await.unwrap();
-    heard(&spy).await;
+    let (_spy, mut asked) = spy(&url, format!("$JS.API.DIRECT.GET.KV_{name}.>")).await;
     let (alone, dropped, kept) = (key("alone"), key("dropped"), key("kept"));
     // Each is polled once, and no task runs before the second is dropped. The first leaves at once.
     let mut first = space.store().get(&alone);
@@ -62,9 +68,7 @@ async fn a_read_beside_writes_of_its_own_process_is_asked_once() {
     let url = NatsServer::shared().await.url();
     let name = format!("test-{:x}", nonce());
     let space = Engine::open(&url).await.unwrap().space(name.clone()).await.unwrap();
-    let spy = async_nats::connect(url.split('?').next().unwrap()).await.unwrap();
-    let mut again = spy.subscribe(format!("$JS.API.STREAM.MSG.GET.KV_{name}")).await.unwrap();
-    heard(&spy).await;
+    let (spy, mut again) = spy(&url, format!("$JS.API.STREAM.MSG.GET.KV_{name}")).await;
     put(&space, "hot", "x", Expect::Absent).await.unwrap();
     let mut tasks = JoinSet::new();
     for n in 0..8 {

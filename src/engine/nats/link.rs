@@ -138,28 +138,26 @@ impl Link {
         headers: HeaderMap,
         payload: Bytes,
     ) -> impl Future<Output = Result<Message, Lapse>> {
-        let (subject, before) = (subject.into(), self.asides.denials());
+        let subject = subject.into();
         match self.client.connection_state() {
-            State::Connected => {
-                Either::Left(self.answer(self.requests.ask(subject.clone(), headers, payload), subject, before))
-            }
+            State::Connected => Either::Left(self.request_now(subject, headers, payload)),
             // Boxed, since every request's future would be as large.
             _ => Either::Right(Box::pin(async move {
                 self.connected().await?;
-                let before = self.asides.denials();
-                self.answer(self.requests.ask(subject.clone(), headers, payload), subject, before).await
+                self.request_now(subject, headers, payload).await
             })),
         }
     }
 
-    /// Waits for the answer to a request for one attempt. The server had denied `before` of them when it was made.
-    #[expect(clippy::manual_async_fn, reason = "the arguments would be twice in its future, which is every request's")]
-    fn answer<'a>(
-        &'a self,
-        mut asked: Asked<'a>,
+    /// Asks at once, and waits for the answer for one attempt.
+    fn request_now(
+        &self,
         subject: Subject,
-        before: u64,
+        headers: HeaderMap,
+        payload: Bytes,
     ) -> impl Future<Output = Result<Message, Lapse>> {
+        let before = self.asides.denials();
+        let mut asked = self.requests.ask(subject.clone(), headers, payload);
         async move {
             let answer = match self.clock.timeout(SOON, &mut asked).await {
                 Some(answer) => answer,

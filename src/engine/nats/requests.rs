@@ -253,7 +253,7 @@ impl Office {
         }
         books.waiting.insert(number, caller);
         drop(books);
-        let reply = Some(numbered(&self.inbox, number).into());
+        let reply = Some([self.inbox.as_str(), &number.to_string()].concat().into());
         let message = OutboundMessage { subject, reply, payload, headers: Some(headers) };
         if let Err(error) = client.start_send_unpin(message) {
             self.answer(number, Err(Silence::Refused(error.into())));
@@ -272,18 +272,6 @@ impl Office {
 /// Tells whether a client takes one more message now. Nobody is woken when it does not, and does later.
 fn has_room(client: &mut Client) -> bool {
     matches!(client.poll_ready_unpin(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
-}
-
-/// Writes a number behind an inbox, in one piece of just its length: this is on the way of every request.
-fn numbered(inbox: &str, number: u64) -> String {
-    const MOST: usize = 20;
-    let (mut digits, mut first, mut rest) = ([b'0'; MOST], MOST, number);
-    while first == MOST || rest > 0 {
-        first -= 1;
-        digits[first] += u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-    }
-    [inbox, std::str::from_utf8(&digits[first..]).unwrap_or_default()].concat()
 }
 
 #[cfg(test)]
@@ -328,13 +316,5 @@ mod tests {
             drop(given_up);
             assert_eq!(under_way(), 0);
         });
-    }
-
-    #[test]
-    fn a_number_is_written_as_it_is_read() {
-        for number in [0, 7, 10, 99, 1_234_567_890, u64::MAX] {
-            let text = numbered("_INBOX.a.", number);
-            assert_eq!((text.as_str(), text.capacity()), (format!("_INBOX.a.{number}").as_str(), text.len()));
-        }
     }
 }
