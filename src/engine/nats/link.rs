@@ -9,7 +9,7 @@ use super::{
     asides::{Asides, Ear},
     errors::{ApiError, Fault, Lapse},
     options::Options,
-    requests::{Answer, Asked, Requests, Silence},
+    requests::{Answer, Asked, Requests, SOON, Silence},
 };
 use crate::{
     engine::{Rejection, StoreError},
@@ -24,9 +24,6 @@ use tokio::sync::watch;
 
 /// How often a connection that is away is looked at, beside being told.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// How long an answer takes at most where nothing is the matter: no denial is waited for before, which costs as much as the rest.
-const SOON: Duration = Duration::from_millis(20);
 
 /// How many answers may be there before any is given out. Each has somebody who waits for it, so that there are not too many; but one
 /// beyond this would be lost.
@@ -70,7 +67,7 @@ impl Link {
                 None => return Err(StoreError::Unavailable("no server answered".into())),
             }
         };
-        let requests = Requests::open(&client).await.map_err(|error| StoreError::Unavailable(error.into()))?;
+        let requests = Requests::open(&client, &clock).await.map_err(|error| StoreError::Unavailable(error.into()))?;
         Ok(Self { requests, client, attempt: options.attempt(), timeout: options.timeout, connects, asides, clock })
     }
 
@@ -159,8 +156,9 @@ impl Link {
         let before = self.asides.denials();
         let mut asked = self.requests.ask(subject.clone(), headers, payload);
         async move {
-            let answer = match self.clock.timeout(SOON, &mut asked).await {
+            let answer = match (&mut asked).await {
                 Some(answer) => answer,
+                // No denial is waited for before, which costs as much as the rest.
                 None => Box::pin(self.at_length(&mut asked, subject, before)).await?,
             };
             match answer {
@@ -176,10 +174,15 @@ impl Link {
     /// `before` of it that were known when the request was sent.
     async fn at_length(&self, asked: &mut Asked<'_>, subject: Subject, before: u64) -> Result<Answer, Lapse> {
         let answer = async {
-            tokio::select! {
-                biased;
-                answer = asked => Ok(answer),
-                text = self.asides.denial(&subject, before) => Err(Lapse::Refused(text.into())),
+            loop {
+                let answer = tokio::select! {
+                    biased;
+                    answer = &mut *asked => answer,
+                    text = self.asides.denial(&subject, before) => return Err(Lapse::Refused(text.into())),
+                };
+                if let Some(answer) = answer {
+                    return Ok(answer);
+                }
             }
         };
         match self.clock.timeout(self.attempt.saturating_sub(SOON), answer).await {

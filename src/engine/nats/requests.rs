@@ -4,18 +4,23 @@
 //! the client, which runs before the others are made, and so hands each to the kernel for itself: that costs more than everything
 //! else about a request. Here they gather until everybody who is ready to run has run, which takes no time where nobody else is.
 //!
+//! Who waits longer than an answer takes where nothing is the matter is told so, by one timer for all of them: one for each would cost
+//! every request what nearly none needs.
+//!
 //! This file does not know what is asked, how long an answer is worth waiting for, or whether there is a connection.
 
-use crate::{engine::locked, error::BoxError};
+use crate::{engine::locked, error::BoxError, time::Clock};
 use async_nats::{Client, HeaderMap, Message, Subject, SubscribeError, message::OutboundMessage};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     future::poll_fn,
+    ops::Bound,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 use tokio::{
     runtime::Handle,
@@ -29,8 +34,8 @@ const CROWD: usize = 8;
 /// How many ask alone after others were there before they are taken for alone.
 const COMPANY: u8 = 32;
 
-/// For how many that wait there is room while nobody does, at most.
-const ROOM: usize = 4096;
+/// How long an answer takes at most where nothing is the matter. Who waits longer hears so within twice this.
+pub(super) const SOON: Duration = Duration::from_millis(20);
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -43,12 +48,20 @@ pub(super) enum Silence {
 
 pub(super) type Answer = Result<Message, Silence>;
 
+/// What somebody who waits is told.
+#[derive(Debug)]
+enum Word {
+    Answer(Answer),
+    /// It takes its time; the rest is told here.
+    Later(oneshot::Receiver<Self>),
+}
+
 /// The requests of one connection.
 #[derive(Debug)]
 pub(super) struct Requests {
     office: Arc<Office>,
-    /// Whoever sends, and whoever gives out the answers.
-    staff: [AbortHandle; 2],
+    /// Whoever sends, whoever gives out the answers, and whoever looks after those who wait long.
+    staff: [AbortHandle; 3],
 }
 
 #[derive(Debug)]
@@ -59,6 +72,8 @@ struct Office {
     outbox: Mutex<Client>,
     /// Told when there is something to send.
     bell: Notify,
+    /// Told when somebody waits, and nobody looks after him.
+    watch: Notify,
     books: Mutex<Books>,
 }
 
@@ -72,25 +87,32 @@ struct Books {
     is_closed: bool,
     /// Those that leave next, oldest first.
     leaving: Vec<Letter>,
-    /// Who waits for the answer to one that has left, by its number.
-    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    /// Who waits for the answer to a request, by its number. One that is not here is not sent any more.
+    waiting: BTreeMap<u64, oneshot::Sender<Word>>,
+    /// Whether somebody looks after them.
+    is_watched: bool,
+    /// The last number at the look before the last one, and at the last one.
+    looks: (u64, u64),
 }
 
 impl Books {
     /// Tells whether somebody who asks now is the only one, as those before him were: between two waves nobody waits either.
     fn is_alone(&mut self) -> bool {
-        let company = !self.waiting.is_empty() || !self.leaving.is_empty();
-        self.company = if company { COMPANY } else { self.company.saturating_sub(1) };
+        self.company = if self.waiting.is_empty() { self.company.saturating_sub(1) } else { COMPANY };
         self.company == 0
     }
 
-    /// Takes whoever waits for an answer off the list, and gives back the room of a crowd when it is gone.
-    fn strike(&mut self, number: u64) -> Option<oneshot::Sender<Answer>> {
-        let caller = self.waiting.remove(&number);
-        if self.waiting.is_empty() && self.waiting.capacity() > ROOM {
-            self.waiting = HashMap::new();
-        }
-        caller
+    /// Looks whether somebody waits, and tells who does since the look before the last one, each of whom waits anew.
+    fn look(&mut self) -> Option<Vec<(oneshot::Sender<Word>, oneshot::Receiver<Word>)>> {
+        let (begin, end) = self.looks;
+        self.looks = (end, self.last);
+        self.is_watched = !self.waiting.is_empty();
+        let late = self.waiting.range_mut((Bound::Excluded(begin), Bound::Included(end)));
+        let anew = late.map(|(_, caller)| {
+            let (anew, answer) = oneshot::channel();
+            (std::mem::replace(caller, anew), answer)
+        });
+        self.is_watched.then(|| anew.collect())
     }
 }
 
@@ -101,16 +123,15 @@ struct Letter {
     subject: Subject,
     headers: HeaderMap,
     payload: Bytes,
-    caller: oneshot::Sender<Answer>,
 }
 
 impl Requests {
     /// Opens the inbox of a connection. It belongs to the runtime that this is called on, as the connection does.
-    pub(super) async fn open(client: &Client) -> Result<Self, SubscribeError> {
+    pub(super) async fn open(client: &Client, clock: &Clock) -> Result<Self, SubscribeError> {
         let inbox = client.new_inbox() + ".";
         let mut answers = client.subscribe(format!("{inbox}*")).await?;
         let (client, outbox) = (client.clone(), Mutex::new(client.clone()));
-        let office = Arc::new(Office { inbox, outbox, bell: Notify::new(), books: Mutex::default() });
+        let office = Arc::new(Office { inbox, outbox, bell: Notify::new(), watch: Notify::new(), books: Mutex::default() });
         let duty = Duty(Arc::clone(&office));
         let porter = Handle::current().spawn(async move {
             // As a whole: of a capture by fields nothing is dropped.
@@ -128,13 +149,18 @@ impl Requests {
                 }
             }
         });
-        Ok(Self { office, staff: [porter.abort_handle(), clerk.abort_handle()] })
+        let (duty, clock) = (Duty(Arc::clone(&office)), clock.clone());
+        let watchman = Handle::current().spawn(async move {
+            let duty = duty;
+            duty.0.look_after(clock).await;
+        });
+        Ok(Self { office, staff: [porter, clerk, watchman].map(|task| task.abort_handle()) })
     }
 
     /// Asks, at once, and returns what becomes the answer. Dropping that takes back what has not left.
     pub(super) fn ask(&self, subject: Subject, headers: HeaderMap, payload: Bytes) -> Asked<'_> {
         let (caller, answer) = oneshot::channel();
-        let number = self.office.post(|number| Letter { number, subject, headers, payload, caller });
+        let number = self.office.post(caller, |number| Letter { number, subject, headers, payload });
         Asked { office: &self.office, number, answer, is_answered: false }
     }
 }
@@ -144,7 +170,7 @@ impl Requests {
 struct Duty(Arc<Office>);
 
 impl Drop for Duty {
-    /// Closes the office: without one of the two nobody would ever be answered, as where their runtime ends before a caller's.
+    /// Closes the office: without one of them somebody would never be answered, as where their runtime ends before a caller's.
     fn drop(&mut self) {
         let mut books = locked(&self.0.books);
         books.is_closed = true;
@@ -162,42 +188,57 @@ impl Drop for Requests {
     }
 }
 
-/// The answer to a request, once it is there.
+/// The answer to a request, once it is there. It says `None` first, once, where that takes longer than [`SOON`].
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
     office: &'a Office,
     number: u64,
-    answer: oneshot::Receiver<Answer>,
+    answer: oneshot::Receiver<Word>,
     is_answered: bool,
 }
 
 impl Future for Asked<'_> {
-    type Output = Answer;
+    type Output = Option<Answer>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
-        self.is_answered = true;
-        Poll::Ready(answer.unwrap_or(Err(Silence::Gone)))
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
+        Poll::Ready(match ready!(Pin::new(&mut self.answer).poll(cx)) {
+            Ok(Word::Later(answer)) => {
+                self.answer = answer;
+                None
+            }
+            Ok(Word::Answer(answer)) => {
+                self.is_answered = true;
+                Some(answer)
+            }
+            Err(_) => Some(Err(Silence::Gone)),
+        })
     }
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if !self.is_answered {
-            // Closed first: what leaves at this moment either finds it so, or is in the books already.
-            self.answer.close();
-            locked(&self.office.books).strike(self.number);
+            locked(&self.office.books).waiting.remove(&self.number);
         }
     }
 }
 
 impl Office {
     /// Sends a request, alone at once and otherwise with those that leave next, and tells its number.
-    fn post(&self, letter: impl FnOnce(u64) -> Letter) -> u64 {
+    fn post(&self, caller: oneshot::Sender<Word>, letter: impl FnOnce(u64) -> Letter) -> u64 {
         let mut books = locked(&self.books);
         books.last += 1;
         let number = books.last;
-        if books.is_alone() {
+        if books.is_closed {
+            // Whoever waits is told by what he waits with.
+            return number;
+        }
+        let is_alone = books.is_alone();
+        books.waiting.insert(number, caller);
+        if !std::mem::replace(&mut books.is_watched, true) {
+            self.watch.notify_one();
+        }
+        if is_alone {
             drop(books);
             // A task between would take its time, and for nothing.
             let mut outbox = locked(&self.outbox);
@@ -207,10 +248,6 @@ impl Office {
             }
             drop(outbox);
             books = locked(&self.books);
-        }
-        if books.is_closed {
-            // Whoever waits is told by what he waits with.
-            return number;
         }
         books.leaving.push(letter(number));
         let is_first = books.leaving.len() == 1;
@@ -225,34 +262,32 @@ impl Office {
     async fn send(&self, mut client: Client) {
         loop {
             self.bell.notified().await;
-            if locked(&self.books).waiting.len() >= CROWD {
+            let is_crowd = {
+                let books = locked(&self.books);
+                books.waiting.len() >= books.leaving.len() + CROWD
+            };
+            if is_crowd {
                 // Until all who are ready to run have run.
                 yield_now().await;
             }
             let letters = std::mem::take(&mut locked(&self.books).leaving);
             for letter in letters {
-                // One that is dropped here tells its caller that the client is gone.
-                if poll_fn(|cx| client.poll_ready_unpin(cx)).await.is_ok() {
+                if poll_fn(|cx| client.poll_ready_unpin(cx)).await.is_err() {
+                    self.answer(letter.number, Err(Silence::Gone));
+                } else if locked(&self.books).waiting.contains_key(&letter.number) {
                     self.hand_over(letter, &mut client);
                 }
             }
         }
     }
 
-    /// Gives a request to the client, which has room for it, unless nobody waits for the answer any more.
+    /// Gives a request to the client, which has room for it.
     fn hand_over(&self, letter: Letter, client: &mut Client) {
-        let Letter { number, subject, headers, payload, caller } = letter;
+        let Letter { number, subject, headers, payload } = letter;
         // The client checks all but this.
-        if subject.is_empty() || subject.contains([' ', '\t', '\r', '\n']) {
-            drop(caller.send(Err(Silence::Refused(format!("`{subject}` is no subject").into()))));
-            return;
+        if subject.is_empty() || subject.bytes().any(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) {
+            return self.answer(number, Err(Silence::Refused(format!("`{subject}` is no subject").into())));
         }
-        let mut books = locked(&self.books);
-        if books.is_closed || caller.is_closed() {
-            return;
-        }
-        books.waiting.insert(number, caller);
-        drop(books);
         let reply = Some([self.inbox.as_str(), &number.to_string()].concat().into());
         let message = OutboundMessage { subject, reply, payload, headers: Some(headers) };
         if let Err(error) = client.start_send_unpin(message) {
@@ -262,9 +297,24 @@ impl Office {
 
     /// Gives an answer to whoever waits for it. One that comes too late is nobody's.
     fn answer(&self, number: u64, answer: Answer) {
-        let caller = locked(&self.books).strike(number);
+        let caller = locked(&self.books).waiting.remove(&number);
         if let Some(caller) = caller {
-            drop(caller.send(answer));
+            drop(caller.send(Word::Answer(answer)));
+        }
+    }
+
+    /// Tells those who wait long, each once, for as long as there is an office.
+    async fn look_after(&self, clock: Clock) {
+        loop {
+            self.watch.notified().await;
+            loop {
+                clock.sleep(SOON).await;
+                let late = locked(&self.books).look();
+                let Some(late) = late else { break };
+                for (caller, anew) in late {
+                    drop(caller.send(Word::Later(anew)));
+                }
+            }
         }
     }
 }
@@ -283,32 +333,79 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
     }
 
+    /// The requests of a client whose server is not there, and not needed: the client keeps what it is given, and nobody answers.
+    async fn deserted() -> Requests {
+        let client = async_nats::ConnectOptions::new().retry_on_initial_connect().connect("127.0.0.1:9").await.unwrap();
+        Requests::open(&client, &Clock::system()).await.unwrap()
+    }
+
     /// They waited as long as for a server that says nothing, and what was asked was kept.
     #[test]
     fn requests_after_their_runtime_has_ended_are_told_so_at_once() {
         let ended = runtime();
-        let requests = ended.block_on(async {
-            // No server is there, and none is needed: the client keeps what it is given.
-            let client = async_nats::ConnectOptions::new().retry_on_initial_connect().connect("127.0.0.1:9").await.unwrap();
-            Requests::open(&client).await.unwrap()
-        });
+        let requests = ended.block_on(deserted());
         let ask = || requests.ask(Subject::from_static("a"), HeaderMap::new(), Bytes::new());
         let waiting = [ask(), ask()];
         drop(ended);
         let answers = waiting.into_iter().chain([ask(), ask()]).map(FutureExt::now_or_never);
-        assert!(answers.into_iter().all(|answer| matches!(answer, Some(Err(Silence::Gone)))));
+        assert!(answers.into_iter().all(|answer| matches!(answer, Some(Some(Err(Silence::Gone))))));
         let books = locked(&requests.office.books);
         assert!(books.leaving.is_empty() && books.waiting.is_empty());
+    }
+
+    /// What a server would answer.
+    fn answer() -> Message {
+        let (subject, reply, payload) = (Subject::from_static("a"), None, Bytes::from_static(b"here"));
+        Message { subject, reply, payload, headers: None, status: None, description: None, length: 0 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_long_hears_so_once_and_is_answered_all_the_same() {
+        let requests = deserted().await;
+        let clock = Clock::system();
+        let begun = clock.instant();
+        let ask = || requests.ask(Subject::from_static("a"), HeaderMap::new(), Bytes::new());
+        let (mut first, mut second) = (ask(), ask());
+        for asked in [&mut first, &mut second] {
+            assert!(asked.await.is_none());
+            let waited = clock.instant() - begun;
+            assert!((SOON..=2 * SOON + Duration::from_millis(1)).contains(&waited), "{waited:?}");
+        }
+        let again = clock.timeout(100 * SOON, &mut first).await;
+        assert!(again.is_none(), "it is said once: {again:?}");
+        requests.office.answer(second.number, Ok(answer()));
+        requests.office.answer(first.number, Ok(answer()));
+        for asked in [first, second] {
+            let answer = asked.await;
+            assert!(matches!(&answer, Some(Ok(message)) if message.payload == "here"), "{answer:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_looks_after_requests_when_there_are_none() {
+        let requests = deserted().await;
+        let ask = || requests.ask(Subject::from_static("a"), HeaderMap::new(), Bytes::new());
+        for _ in 0..3 {
+            // Answered before anybody would hear that it takes long, and after that.
+            let (mut soon, mut late) = (ask(), ask());
+            requests.office.answer(soon.number, Ok(answer()));
+            assert!(matches!((&mut soon).await, Some(Ok(_))));
+            assert!((&mut late).await.is_none());
+            assert!(locked(&requests.office.books).is_watched);
+            drop(late);
+            Clock::system().sleep(2 * SOON).await;
+            let books = locked(&requests.office.books);
+            assert!(books.waiting.is_empty() && !books.is_watched);
+        }
     }
 
     #[test]
     fn what_is_no_subject_is_refused_and_not_sent() {
         runtime().block_on(async {
-            let client = async_nats::ConnectOptions::new().retry_on_initial_connect().connect("127.0.0.1:9").await.unwrap();
-            let requests = Requests::open(&client).await.unwrap();
+            let requests = deserted().await;
             let ask = |subject: &str| requests.ask(subject.into(), HeaderMap::new(), Bytes::new());
             for subject in ["", "a b", "a\r\nPUB b 0"] {
-                assert!(matches!(ask(subject).await, Err(Silence::Refused(_))), "{subject:?}");
+                assert!(matches!(ask(subject).await, Some(Err(Silence::Refused(_)))), "{subject:?}");
             }
             let given_up = ask("a");
             let under_way = || locked(&requests.office.books).waiting.len();
