@@ -38,9 +38,9 @@ impl Core {
         Self { link, feed, names, replicas, capabilities, keeping, shares_writes, rings, groups }
     }
 
-    /// Remembers what was read.
-    pub(super) fn saw(&self, found: &Found) {
-        self.rings.remember(&found.subject, found.sequence, found.ring(), found.ends(self.keeping));
+    /// Remembers what was read, and returns the newest revision that is known of its key.
+    pub(super) fn saw(&self, found: &Found) -> u64 {
+        self.rings.remember(&found.subject, found.sequence, found.ring(), found.ends(self.keeping))
     }
 
     /// Tells whether an error that a server answered leaves open what became of a write of `subject` whose newest expectation was

@@ -12,7 +12,7 @@ use crate::{
 };
 use lru::LruCache;
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     sync::{Arc, Mutex},
 };
 
@@ -277,15 +277,19 @@ fn push_digit(number: u64, byte: u8) -> Option<u64> {
     Some(number.checked_mul(64)? | u64::from(digit(byte)?))
 }
 
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'-' => Some(62),
-        b'_' => Some(63),
-        _ => None,
+/// What each byte is as a digit, and 64 or more where it is none: read where every write is.
+const VALUES: [u8; 256] = {
+    let (mut values, mut digit) = ([u8::MAX; 256], 0_u8);
+    while (digit as usize) < DIGITS.len() {
+        values[DIGITS[digit as usize] as usize] = digit;
+        digit += 1;
     }
+    values
+};
+
+fn digit(byte: u8) -> Option<u8> {
+    let value = VALUES[usize::from(byte)];
+    (value < 64).then_some(value)
 }
 
 /// What this store, which is one writer, last saw of each key, and which of its writes are under way.
@@ -315,7 +319,7 @@ struct Known {
 #[derive(Debug, Default)]
 struct Flying {
     last: u64,
-    counts: HashSet<u64>,
+    counts: BTreeSet<u64>,
 }
 
 /// A write whose outcome somebody waits for: until it is dropped, its id stays in the rings of this writer's later writes.
@@ -350,8 +354,9 @@ impl Rings {
         Flight { id: WriteId { writer: self.writer, count }, flying: Arc::clone(&self.flying) }
     }
 
-    /// Remembers a write that was read or done, and when it ends by itself; an older one than is known changes nothing.
-    pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring, ends: Option<Timestamp>) {
+    /// Remembers a write that was read or done, and when it ends by itself; an older one than is known changes nothing. Returns the
+    /// newest revision that is known of the key now.
+    pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring, ends: Option<Timestamp>) -> u64 {
         let mut known = locked(&self.known);
         if revision > known.newest.1 {
             // Into the memory of the one before: this is on the way of every write.
@@ -360,7 +365,7 @@ impl Rings {
             known.newest.1 = revision;
         }
         match known.heads.get_mut(subject) {
-            Some(head) if head.revision > revision => {}
+            Some(head) if head.revision > revision => return head.revision,
             Some(head) => *head = Head { revision, ring, ends },
             None => {
                 known.heads.put(subject.into(), Head { revision, ring, ends });
@@ -369,6 +374,7 @@ impl Rings {
                 }
             }
         }
+        revision
     }
 
     /// Returns the newest revision that was seen of a key, or zero.
