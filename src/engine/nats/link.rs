@@ -195,11 +195,12 @@ impl Link {
     /// Publishes without waiting for an answer. That it was denied shows when it is tried again.
     pub(super) async fn send(
         &self,
-        subject: String,
+        subject: impl Into<Subject>,
         reply: Option<String>,
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<(), Lapse> {
+        let subject = subject.into();
         self.connected().await?;
         if let Some(text) = self.asides.denied(&subject, 2 * self.attempt) {
             return Err(Lapse::Refused(text.into()));

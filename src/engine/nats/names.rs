@@ -4,7 +4,7 @@
 
 use super::ids::unique_text;
 use crate::engine::{Key, MAX_KEY_BYTES, Name, NameError, Scope};
-use async_nats::HeaderName;
+use async_nats::{HeaderName, Subject};
 use std::time::Duration;
 
 /// The write id of a message, the ring of writes before it, and the label that was put with the value.
@@ -60,16 +60,15 @@ pub(super) fn takes(filter: &str, subject: &str) -> bool {
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     space: String,
-    /// What is on the way of every read and write, ready made: the subjects of all keys, and where the newest message of a subject
-    /// is asked for.
+    /// What is on the way of every read and write, ready made: the subjects of all keys, and where messages are asked for.
     below: String,
-    direct: String,
+    direct: Subject,
 }
 
 impl Names {
     pub(super) fn new(prefix: &str, space: &Name) -> Self {
         let space = format!("{prefix}{space}");
-        Self { below: format!("$KV.{space}."), direct: format!("$JS.API.DIRECT.GET.KV_{space}."), space }
+        Self { below: format!("$KV.{space}."), direct: format!("$JS.API.DIRECT.GET.KV_{space}").into(), space }
     }
 
     /// The space itself, with its prefix: to other clients it is the name of a bucket.
@@ -94,9 +93,10 @@ impl Names {
         Ok([self.below.as_str(), key.as_str()].concat())
     }
 
-    /// Where a replica is asked for the newest message of a subject.
-    pub(super) fn newest(&self, subject: &str) -> String {
-        [self.direct.as_str(), subject].concat()
+    /// Where a replica is asked for messages. The server can also be asked at a subject that has the message's subject in it, and
+    /// that takes it longer where there are many: what it knows of a subject that it is asked at, it remembers for a few hundred.
+    pub(super) fn direct(&self) -> Subject {
+        self.direct.clone()
     }
 
     /// The key of a subject; `None` when it is not one, such as a key that another client wrote with another alphabet.

@@ -15,7 +15,6 @@ use async_nats::{
     HeaderMap, Message,
     jetstream::{message::StreamMessage, stream::RawMessage},
 };
-use bytes::Bytes;
 use futures_util::{StreamExt as _, future::try_join_all};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -23,19 +22,24 @@ use std::collections::HashMap;
 /// The most results that the server gives to one request.
 const PAGE: usize = 1024;
 
+/// What a replica is asked for.
+#[derive(Debug, serde::Serialize)]
+struct Newest<'a> {
+    last_by_subj: &'a str,
+}
+
 impl Core {
     /// Reads the newest message of a subject as freshly as that is to be had. With one replica a direct get is as fresh as the
     /// leader's answer, and takes less of everybody's time; what it does not answer well is asked of the leader.
     pub(super) async fn newest(&self, subject: &str, patience: &mut Patience) -> Result<Option<Found>, StoreError> {
         if self.replicas == 1 && self.capabilities.consistent_get_many {
-            // What is seen while the answer is on its way may be newer, and the answer is none the worse for it.
-            let known = self.rings.newest(subject);
+            // An answer must not miss what was there before it was asked for; what is seen meanwhile may be newer, and the answer is none
+            // the worse for it.
+            let before = self.rings.seen();
+            let is_fresh = |sequence: u64, newest: u64| sequence >= newest || newest > before;
             match self.direct(subject).await {
-                Ok(None) if known == 0 => return Ok(None),
-                Ok(Some(found)) if found.sequence >= known => {
-                    self.saw(&found);
-                    return Ok(Some(found));
-                }
+                Ok(None) if is_fresh(0, self.rings.newest(subject)) => return Ok(None),
+                Ok(Some(found)) if is_fresh(found.sequence, self.saw(&found)) => return Ok(Some(found)),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -45,7 +49,8 @@ impl Core {
 
     /// Asks whichever replica answers for the newest message of a subject, once.
     async fn direct(&self, subject: &str) -> Result<Option<Found>, Lapse> {
-        let reply = self.link.request(self.names.newest(subject), HeaderMap::new(), Bytes::new()).await?;
+        let which = serde_json::to_vec(&Newest { last_by_subj: subject }).map_err(|error| Lapse::Refused(error.into()))?;
+        let reply = self.link.request(self.names.direct(), HeaderMap::new(), which.into()).await?;
         match reply.status.map(|status| status.as_u16()) {
             Some(404) => Ok(None),
             Some(status) => Err(Lapse::Lost(format!("status {status}").into())),
@@ -163,8 +168,7 @@ impl Core {
         let read = async {
             let mut replies = client.subscribe(inbox.clone()).await.map_err(|e| Lapse::Away(e.into()))?;
             let request = json!({ "multi_last": subjects }).to_string();
-            let api = format!("$JS.API.DIRECT.GET.{}", self.names.stream());
-            self.link.send(api, Some(inbox), HeaderMap::new(), request.into()).await?;
+            self.link.send(self.names.direct(), Some(inbox), HeaderMap::new(), request.into()).await?;
             let mut found = Vec::new();
             while let Some(reply) = replies.next().await {
                 let number = |name| header(&reply, name).and_then(|v| v.parse::<u64>().ok());

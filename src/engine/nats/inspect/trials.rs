@@ -44,9 +44,8 @@ fn of_a_space(stream: &str) -> Vec<Attempt> {
     vec![
         api(&format!("STREAM.CREATE.{stream}"), "to create the space"),
         api(&format!("STREAM.UPDATE.{stream}"), "to remember message ids for as long as a queue asks for"),
-        api(&format!("STREAM.MSG.GET.{stream}"), "to read keys, and to settle messages"),
-        api(&format!("DIRECT.GET.{stream}"), "to read several keys"),
-        api(&format!("DIRECT.GET.{stream}.$KV.{space}.{NOBODY}"), "to read a key"),
+        api(&format!("STREAM.MSG.GET.{stream}"), "to read keys from the leader, and to settle messages"),
+        api(&format!("DIRECT.GET.{stream}"), "to read keys"),
         api(&format!("STREAM.MSG.DELETE.{stream}"), "to remove messages that are settled"),
         api(&format!("STREAM.PURGE.{stream}"), "to remove messages that are settled"),
         api(&format!("CONSUMER.CREATE.{stream}.{NOBODY}"), "to watch keys, and to open queues"),
@@ -65,9 +64,8 @@ fn of_a_space(stream: &str) -> Vec<Attempt> {
 fn of_a_bucket(stream: &str) -> Vec<Attempt> {
     let bucket = stream.strip_prefix("KV_").unwrap_or(stream);
     vec![
-        api(&format!("STREAM.MSG.GET.{stream}"), "to read keys"),
-        api(&format!("DIRECT.GET.{stream}"), "to read several keys"),
-        api(&format!("DIRECT.GET.{stream}.$KV.{bucket}.{NOBODY}"), "to read a key"),
+        api(&format!("STREAM.MSG.GET.{stream}"), "to read keys from the leader"),
+        api(&format!("DIRECT.GET.{stream}"), "to read keys"),
         api(&format!("CONSUMER.CREATE.{stream}.{NOBODY}"), "to watch keys"),
         Attempt { subject: format!("$KV.{bucket}.{NOBODY}"), purpose: "to write keys", stored: true },
     ]
