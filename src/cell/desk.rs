@@ -15,7 +15,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::{
+    sync::{Notify, Semaphore, oneshot},
+    task::yield_now,
+};
 
 /// The most closures that share one write: beyond this a write takes longer, and there is no round trip left to save.
 const MOST: usize = 1024;
@@ -105,8 +108,8 @@ struct Inner<T> {
     /// How often what was known turned out to be true, lately: positive when mostly, zero where that is not known yet.
     luck: i8,
     used: Instant,
-    /// Whether the last write was shared: then it pays to let others come before the next one.
-    crowded: bool,
+    /// How many shared the last write: where they were several it pays to let others come before the next one.
+    crowd: usize,
     /// Whether it was cleared away; whoever still finds it takes another one.
     closed: bool,
 }
@@ -143,7 +146,7 @@ impl<T> Desk<T> {
             known: None,
             luck: 0,
             used: now,
-            crowded: false,
+            crowd: 0,
             closed: false,
         };
         Self { key, room: Arc::new(Semaphore::new(limit)), limit, led: Notify::new(), inner: Mutex::new(inner) }
@@ -166,7 +169,7 @@ impl<T> Desk<T> {
         }
         let place = match place {
             // In a crowd a task is better: it lets others come before it writes.
-            Place::Edit(work) if !inner.served && inner.leader.is_none() && !inner.crowded => {
+            Place::Edit(work) if !inner.served && inner.leader.is_none() && inner.crowd < 2 => {
                 inner.leaders += 1;
                 inner.leader = Some(inner.leaders);
                 return Ok(Joined::Leads(work, inner.leaders));
@@ -208,9 +211,29 @@ impl<T> Desk<T> {
         }
     }
 
-    /// Tells whether others are likely to come within a moment.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.inner().crowded
+    /// Lets those come who are likely to: whoever shared the last write has just been answered, and may want the next one. They are
+    /// waited for as long as they come, by letting run whoever is ready to. Where nobody is likely to come nothing is waited for,
+    /// since that would cost more than a write.
+    pub(super) async fn gather(&self) {
+        let (mut there, crowd) = self.line();
+        if crowd < 2 {
+            return;
+        }
+        let all = there + crowd;
+        loop {
+            yield_now().await;
+            let (now, _) = self.line();
+            if now <= there || now >= all {
+                return;
+            }
+            there = now;
+        }
+    }
+
+    /// Tells how many are in line, and how many shared the last write.
+    fn line(&self) -> (usize, usize) {
+        let inner = self.inner();
+        (inner.line.len(), inner.crowd)
     }
 
     /// Takes whoever is next; with nobody in line what is known is put back, and the line is not served any more.
@@ -230,7 +253,7 @@ impl<T> Desk<T> {
             }
         }
         if !edits.is_empty() {
-            inner.crowded = edits.len() > 1;
+            inner.crowd = edits.len();
             return Next::Edits(edits);
         }
         inner.known = known.take();

@@ -57,10 +57,8 @@ impl<T: Clone + Send + Sync + 'static> Shelf<T> {
             desk.without_leader(&own.clock).await;
             let mut known = desk.take_known();
             loop {
-                // Whoever is about to come shares the write. Where nobody is, the wait would cost more than the write.
-                if desk.is_crowded() {
-                    tokio::task::yield_now().await;
-                }
+                // Whoever is about to come shares the write.
+                desk.gather().await;
                 match desk.next(&mut known, own.clock.instant()) {
                     Next::Edits(batch) => {
                         let span = telemetry::cell_span(&desk.key, batch.len());

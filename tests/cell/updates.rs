@@ -32,6 +32,28 @@ async fn updates_that_come_together_share_a_write_and_each_gets_its_own_result()
     assert_eq!(numbers(&space).counts().attempts, 3, "in a crowd nobody leads");
 }
 
+/// Whoever came a moment after the first of those who were answered with him missed their write, and had half of them for company in
+/// the next one.
+#[tokio::test(start_paused = true)]
+async fn callers_who_come_back_one_after_the_other_still_share_each_write() {
+    const CALLERS: u64 = 8;
+    const ROUNDS: u64 = 50;
+    let space = space().await;
+    let cell = number(&space, "n");
+    let calls = (0..CALLERS).map(async |n| {
+        for _ in 0..ROUNDS {
+            cell.update(|n| *n += 1).await.unwrap();
+            for _ in 0..n {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    join_all(calls).await;
+    let counts = numbers(&space).counts();
+    assert_eq!(counts.edits, CALLERS * ROUNDS);
+    assert!(counts.attempts <= ROUNDS + 3, "they find each other in the first rounds: {counts:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_known_revision_is_written_without_reading() {
     let space = space().await;
