@@ -262,11 +262,9 @@ impl Office {
     async fn send(&self, mut client: Client) {
         loop {
             self.bell.notified().await;
-            let is_crowd = {
-                let books = locked(&self.books);
-                books.waiting.len() >= books.leaving.len() + CROWD
-            };
-            if is_crowd {
+            let mut there = 0;
+            while let Some(now) = self.gathering(there) {
+                there = now;
                 // Until all who are ready to run have run.
                 yield_now().await;
             }
@@ -279,6 +277,13 @@ impl Office {
                 }
             }
         }
+    }
+
+    /// Tells how many are to leave, for as long as more of a crowd come than `there` were.
+    fn gathering(&self, there: usize) -> Option<usize> {
+        let books = locked(&self.books);
+        let now = books.leaving.len();
+        (now > there && books.waiting.len() >= now + CROWD).then_some(now)
     }
 
     /// Gives a request to the client, which has room for it.
