@@ -2,6 +2,7 @@
 
 use super::{
     errors::ApiError,
+    forgetful::Forgetful,
     found::Found,
     group::Groups,
     ids::Rings,
@@ -25,7 +26,8 @@ pub(super) struct Core {
     pub(super) keeping: Keeping,
     /// Whether single writes leave in batches, too.
     pub(super) shares_writes: bool,
-    pub(super) rings: Rings,
+    pub(super) rings: Arc<Rings>,
+    _forgetful: Forgetful,
     pub(super) groups: Groups,
 }
 
@@ -34,13 +36,14 @@ impl Core {
         let Opened { replicas, capabilities, keeping, .. } = opened;
         // A server without batches takes each write for itself.
         let shares_writes = shares_writes && capabilities.atomic_commit;
-        let (rings, groups) = (Rings::default(), Groups::default());
-        Self { link, feed, names, replicas, capabilities, keeping, shares_writes, rings, groups }
+        let (rings, groups) = (Arc::<Rings>::default(), Groups::default());
+        let forgetful = Forgetful::of(&rings, &link.clock, link.timeout);
+        Self { link, feed, names, replicas, capabilities, keeping, shares_writes, rings, _forgetful: forgetful, groups }
     }
 
-    /// Remembers what was read, and returns the newest revision that is known of its key.
-    pub(super) fn saw(&self, found: &Found) -> u64 {
-        self.rings.remember(&found.subject, found.sequence, found.ring(), found.ends(self.keeping))
+    /// Remembers what was read.
+    pub(super) fn saw(&self, found: &Found) {
+        self.rings.remember(&found.subject, found.sequence, found.ring(), found.ends(self.keeping));
     }
 
     /// Tells whether an error that a server answered leaves open what became of a write of `subject` whose newest expectation was

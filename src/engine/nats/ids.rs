@@ -15,6 +15,7 @@ use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
 };
+use tokio::sync::Notify;
 
 /// The most writes that a ring lists; the oldest goes first.
 pub(super) const RING: usize = 64;
@@ -298,6 +299,8 @@ pub(super) struct Rings {
     writer: u64,
     known: Mutex<Known>,
     flying: Arc<Mutex<Flying>>,
+    /// Told when there is something to forget one day, and nobody sees to it.
+    pub(super) begun: Notify,
 }
 
 /// What was last seen of a key.
@@ -307,6 +310,8 @@ struct Head {
     ring: Ring,
     /// When it ends by itself, with a marker.
     ends: Option<Timestamp>,
+    /// The age in which it was seen.
+    age: u64,
 }
 
 #[derive(Debug)]
@@ -314,6 +319,10 @@ struct Known {
     heads: LruCache<Box<str>, Head>,
     /// The newest of them.
     newest: (String, u64),
+    /// How often it was looked for keys that nobody uses.
+    age: u64,
+    /// Whether somebody does.
+    is_kept: bool,
 }
 
 #[derive(Debug, Default)]
@@ -338,9 +347,9 @@ impl Drop for Flight {
 impl Default for Rings {
     fn default() -> Self {
         // Bounded by hand: a table that has room for all of them from the start is slow to look into while there are few.
-        let known = Known { heads: LruCache::unbounded(), newest: (String::new(), 0) };
+        let known = Known { heads: LruCache::unbounded(), newest: (String::new(), 0), age: 0, is_kept: false };
         let writer = nonce() & ((1 << WRITER_BITS) - 1);
-        Self { writer, known: Mutex::new(known), flying: Arc::default() }
+        Self { writer, known: Mutex::new(known), flying: Arc::default(), begun: Notify::new() }
     }
 }
 
@@ -354,9 +363,8 @@ impl Rings {
         Flight { id: WriteId { writer: self.writer, count }, flying: Arc::clone(&self.flying) }
     }
 
-    /// Remembers a write that was read or done, and when it ends by itself; an older one than is known changes nothing. Returns the
-    /// newest revision that is known of the key now.
-    pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring, ends: Option<Timestamp>) -> u64 {
+    /// Remembers a write that was read or done, and when it ends by itself; an older one than is known changes nothing.
+    pub(super) fn remember(&self, subject: &str, revision: u64, ring: Ring, ends: Option<Timestamp>) {
         let mut known = locked(&self.known);
         if revision > known.newest.1 {
             // Into the memory of the one before: this is on the way of every write.
@@ -364,17 +372,36 @@ impl Rings {
             known.newest.0.push_str(subject);
             known.newest.1 = revision;
         }
+        let age = known.age;
         match known.heads.get_mut(subject) {
-            Some(head) if head.revision > revision => return head.revision,
-            Some(head) => *head = Head { revision, ring, ends },
+            Some(head) if head.revision > revision => head.age = age,
+            Some(head) => *head = Head { revision, ring, ends, age },
             None => {
-                known.heads.put(subject.into(), Head { revision, ring, ends });
+                known.heads.put(subject.into(), Head { revision, ring, ends, age });
                 if known.heads.len() > REMEMBERED {
                     known.heads.pop_lru();
                 }
+                if !std::mem::replace(&mut known.is_kept, true) {
+                    self.begun.notify_one();
+                }
             }
         }
-        revision
+    }
+
+    /// Forgets the keys that were not seen since the time before the last, and tells whether there are others.
+    pub(super) fn forget(&self) -> bool {
+        let mut known = locked(&self.known);
+        known.age += 1;
+        let age = known.age;
+        while known.heads.peek_lru().is_some_and(|(_, head)| head.age + 1 < age) {
+            known.heads.pop_lru();
+        }
+        known.is_kept = !known.heads.is_empty();
+        if !known.is_kept {
+            // With its room.
+            known.heads = LruCache::unbounded();
+        }
+        known.is_kept
     }
 
     /// Returns the newest revision that was seen of a key, or zero.

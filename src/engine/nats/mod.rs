@@ -36,6 +36,7 @@ pub(crate) mod doors;
 mod errors;
 mod expiry;
 mod feed;
+mod forgetful;
 mod found;
 mod group;
 mod history;

@@ -33,13 +33,14 @@ impl Core {
     /// leader's answer, and takes less of everybody's time; what it does not answer well is asked of the leader.
     pub(super) async fn newest(&self, subject: &str, patience: &mut Patience) -> Result<Option<Found>, StoreError> {
         if self.replicas == 1 && self.capabilities.consistent_get_many {
-            // An answer must not miss what was there before it was asked for; what is seen meanwhile may be newer, and the answer is none
-            // the worse for it.
-            let before = self.rings.seen();
-            let is_fresh = |sequence: u64, newest: u64| sequence >= newest || newest > before;
+            // What is seen while the answer is on its way may be newer, and the answer is none the worse for it.
+            let known = self.rings.newest(subject);
             match self.direct(subject).await {
-                Ok(None) if is_fresh(0, self.rings.newest(subject)) => return Ok(None),
-                Ok(Some(found)) if is_fresh(found.sequence, self.saw(&found)) => return Ok(Some(found)),
+                Ok(None) if known == 0 => return Ok(None),
+                Ok(Some(found)) if found.sequence >= known => {
+                    self.saw(&found);
+                    return Ok(Some(found));
+                }
                 Ok(_) | Err(_) => {}
             }
         }
