@@ -211,9 +211,9 @@ impl<T> Desk<T> {
         }
     }
 
-    /// Lets those come who are likely to: whoever shared the last write has just been answered, and may want the next one. They are
-    /// waited for as long as they come, by letting run whoever is ready to. Where nobody is likely to come nothing is waited for,
-    /// since that would cost more than a write.
+    /// Lets those come who are likely to: as many as shared the last write, who may want the next one. They are waited for as long as
+    /// they come, by letting run whoever is ready to, and not by time. Where nobody is likely to come nothing is waited for, since
+    /// that would cost more than a write.
     pub(super) async fn gather(&self) {
         let (mut there, crowd) = self.line();
         if crowd < 2 {

@@ -2,7 +2,7 @@
 
 use super::kit::*;
 use anabranch::{
-    engine::{Engine, Expect},
+    engine::{Engine, Expect, StoreError},
     testing::server::NatsServer,
     time::nonce,
 };
@@ -88,6 +88,21 @@ async fn a_read_beside_writes_of_its_own_process_is_asked_once() {
     // The server has sent the spy by now whatever was asked.
     heard(&spy).await;
     assert!(again.next().now_or_never().is_none());
+}
+
+/// It waited for ever: whoever looks after requests does so on the runtime that the engine was opened on.
+#[test]
+fn a_call_ends_in_time_while_the_runtime_of_its_engine_stands_still() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (home, elsewhere) = (runtime(), runtime());
+    let space = home.block_on(async { space(&NatsServer::shared().await.url(), "timeout=500ms").await });
+    let ended = elsewhere.block_on(in_time("the end of a call", async {
+        let read = space.store().get(&key("a")).await;
+        let written = put(&space, "a", "1", Expect::Absent).await;
+        (read, written)
+    }));
+    assert!(matches!(ended, (Err(StoreError::Unavailable(_)), Err(StoreError::Unknown(_)))), "{ended:?}");
+    drop((space, home));
 }
 
 #[tokio::test]

@@ -156,7 +156,13 @@ impl Link {
         let before = self.asides.denials();
         let mut asked = self.requests.ask(subject.clone(), headers, payload);
         async move {
-            let answer = match (&mut asked).await {
+            let soon = if self.requests.is_at_home() {
+                (&mut asked).await
+            } else {
+                // Boxed, since every request's future would be as large.
+                Box::pin(self.clock.timeout(SOON, &mut asked)).await.flatten()
+            };
+            let answer = match soon {
                 Some(answer) => answer,
                 // No denial is waited for before, which costs as much as the rest.
                 None => Box::pin(self.at_length(&mut asked, subject, before)).await?,

@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    runtime::Handle,
+    runtime::{Handle, Id},
     sync::{Notify, oneshot},
     task::{AbortHandle, yield_now},
 };
@@ -33,6 +33,9 @@ const CROWD: usize = 8;
 
 /// How many ask alone after others were there before they are taken for alone.
 const COMPANY: u8 = 32;
+
+/// How often those who are ready are let run before what has gathered leaves, at most: among so many somebody may come for ever.
+const LOOKS: usize = 8;
 
 /// How long an answer takes at most where nothing is the matter. Who waits longer hears so within twice this.
 pub(super) const SOON: Duration = Duration::from_millis(20);
@@ -62,6 +65,8 @@ pub(super) struct Requests {
     office: Arc<Office>,
     /// Whoever sends, whoever gives out the answers, and whoever looks after those who wait long.
     staff: [AbortHandle; 3],
+    /// The runtime that they run on.
+    home: Id,
 }
 
 #[derive(Debug)]
@@ -154,7 +159,13 @@ impl Requests {
             let duty = duty;
             duty.0.look_after(clock).await;
         });
-        Ok(Self { office, staff: [porter, clerk, watchman].map(|task| task.abort_handle()) })
+        let staff = [porter, clerk, watchman].map(|task| task.abort_handle());
+        Ok(Self { office, staff, home: Handle::current().id() })
+    }
+
+    /// Tells whether whoever calls this runs where requests are looked after: elsewhere he may wait while nothing runs there.
+    pub(super) fn is_at_home(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| here.id() == self.home)
     }
 
     /// Asks, at once, and returns what becomes the answer. Dropping that takes back what has not left.
@@ -248,6 +259,9 @@ impl Office {
             }
             drop(outbox);
             books = locked(&self.books);
+            if books.is_closed {
+                return number;
+            }
         }
         books.leaving.push(letter(number));
         let is_first = books.leaving.len() == 1;
@@ -263,8 +277,11 @@ impl Office {
         loop {
             self.bell.notified().await;
             let mut there = 0;
-            while let Some(now) = self.gathering(there) {
-                there = now;
+            for _ in 0..LOOKS {
+                match self.gathering(there) {
+                    Some(now) => there = now,
+                    None => break,
+                }
                 // Until all who are ready to run have run.
                 yield_now().await;
             }
