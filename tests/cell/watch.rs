@@ -1,6 +1,6 @@
 //! Watching cells: what is there, that this is all, and everything that happens.
 
-use crate::kit::{elsewhere, number, numbers, space};
+use crate::kit::{elsewhere, faulty, number, numbers, space};
 use anabranch::cell::{Cells, Event};
 use anabranch::{Codec, engine::Key};
 use futures_util::StreamExt as _;
@@ -34,6 +34,24 @@ async fn a_watch_of_nothing_says_that_there_is_nothing() {
     let space = space().await;
     let mut events = number(&space, "n").watch().await.unwrap();
     assert!(matches!(events.next().await.unwrap(), Event::Synced));
+}
+
+/// Whoever keeps a copy drops what does not come again.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_missed_something_says_so_and_begins_anew() {
+    let (space, store) = faulty(1).await;
+    let cell = number(&space, "n");
+    cell.update(|n| *n = 1).await.unwrap();
+    let mut events = cell.watch().await.unwrap();
+    for value in [1, 2] {
+        assert!(matches!(events.next().await.unwrap(), Event::Initial(stored) if stored.value == value));
+        assert!(matches!(events.next().await.unwrap(), Event::Synced));
+        cell.update(move |n| *n = value + 1).await.unwrap();
+        assert!(matches!(events.next().await.unwrap(), Event::Put(stored) if stored.value == value + 1));
+        store.trouble().gap();
+        assert!(matches!(events.next().await.unwrap(), Event::Resynced));
+    }
+    assert!(matches!(events.next().await.unwrap(), Event::Initial(stored) if stored.value == 3));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use super::held::{LEASE, TICK, is_stored, key, lock, lost_at, process, space, sp
 use anabranch::{
     Codec,
     cell::{CellError, Cells, Fence},
-    coordination::{CoordinationError, Guard, Lock},
+    coordination::{CoordinationError, Election, Guard, Lock, Once, RwLock, Semaphore},
     core::coordination::permits::Permits,
     engine::{Expect, PutOptions, Space},
     testing::{
@@ -12,7 +12,9 @@ use anabranch::{
         pass,
     },
 };
+use futures_util::StreamExt as _;
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -386,4 +388,39 @@ async fn bad_input_is_refused_and_foreign_bytes_are_left_alone() {
         assert!(corrupt(lock(&space).holder().await.unwrap_err()));
         assert_eq!(space.store().get(&key("lock.l")).await.unwrap().unwrap().revision, revision);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn holders_that_are_gone_and_waits_that_are_given_up_leave_nothing_running() {
+    let space = space().await;
+    pass(Duration::from_secs(20)).await;
+    let running = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = running();
+    let soon = Duration::from_millis(1);
+    let mut kept = Vec::new();
+    for n in 0..50 {
+        let name = n.to_string();
+        let (lock, shared) = (Lock::new(&space, &name, LEASE).unwrap(), RwLock::new(&space, &name, LEASE).unwrap());
+        let permits = Semaphore::new(&space, &name, NonZeroU32::MIN, LEASE).unwrap();
+        let (election, once) = (Election::new(&space, &name, LEASE).unwrap(), Once::<u64>::new(&space, &name, LEASE).unwrap());
+        let guards = [lock.acquire().await.unwrap(), shared.write().await.unwrap(), permits.acquire().await.unwrap()];
+        let leadership = election.campaign().await.unwrap();
+        assert_eq!(once.call(async || 7).await.unwrap(), 7);
+        assert!(election.observe().await.unwrap().next().await.unwrap().is_some());
+        assert!(running() > before, "holders renew what they hold");
+        let (a, b, c) =
+            join!(lock.acquire_within(soon), shared.read_within(soon), permits.acquire_within(NonZeroU32::MIN, soon));
+        assert!(a.is_err() && b.is_err() && c.is_err());
+        let [released, dropped, forgotten] = guards;
+        released.release().await.unwrap();
+        drop((dropped, forgotten));
+        if n % 2 == 0 {
+            leadership.resign().await.unwrap();
+        }
+        // The handles stay.
+        kept.push((lock, shared, permits, election, once));
+    }
+    pass(Duration::from_secs(20) + 2 * LEASE).await;
+    assert_eq!(running(), before);
+    assert!(kept[7].0.try_acquire().await.unwrap().is_some());
 }
