@@ -9,6 +9,7 @@ mod held;
 #[path = "../coordination/judge.rs"]
 mod judge;
 mod metrics;
+mod network;
 mod rate_limiter;
 #[path = "../coordination/recorded.rs"]
 mod recorded;
