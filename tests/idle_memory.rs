@@ -4,6 +4,9 @@
 //! another matter.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "idle_memory/kit.rs"]
+mod kit;
+
 use anabranch::{
     Codec,
     cell::Cells,
@@ -16,21 +19,15 @@ use anabranch::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{future::join_all, stream::BoxStream};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use futures_util::stream::BoxStream;
+use kit::{Held, KEYS, tasks, touch};
 use std::{
-    alloc::System,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
-
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-const KEYS: usize = 100_000;
 
 /// A store that takes everything and keeps nothing.
 #[derive(Debug)]
@@ -64,16 +61,6 @@ impl Store for Hole {
     }
 }
 
-async fn touch(cells: &Cells<u64>, from: usize, to: usize) {
-    for start in (from..to).step_by(1000) {
-        join_all((start..start + 1000).map(|n| {
-            let cell = cells.cell(&format!("a.key.with.number.{n}")).unwrap();
-            async move { cell.update(|n| *n += 1).await.unwrap() }
-        }))
-        .await;
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn memory_returns_to_its_floor_after_a_hundred_thousand_keys() {
     let clock = Clock::following_tokio(Timestamp::from_millis(1_700_000_000_000));
@@ -83,18 +70,13 @@ async fn memory_returns_to_its_floor_after_a_hundred_thousand_keys() {
     // Whatever is made once is made now.
     touch(&cells, 0, 1000).await;
     pass(Duration::from_secs(30)).await;
-    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let region = Region::new(ALLOCATOR);
-    let held = || {
-        let change = region.change();
-        change.bytes_allocated.saturating_sub(change.bytes_deallocated)
-    };
+    let (alive, held) = (tasks(), Held::from_now_on());
 
     touch(&cells, 0, KEYS).await;
-    let in_use = held();
+    let in_use = held.bytes();
     assert!(in_use > 1_000_000, "the last of the keys are still known: {in_use} bytes");
     pass(Duration::from_secs(30)).await;
-    let left = held();
+    let left = held.bytes();
     assert!(left < 16_384, "{left} bytes are left of {in_use}");
-    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
+    assert_eq!(tasks(), alive);
 }
