@@ -12,6 +12,7 @@ pub mod core;
 pub mod doctor;
 pub mod engine;
 pub mod error;
+mod gather;
 pub mod jobs;
 mod newest;
 pub mod runtime;

@@ -7,6 +7,7 @@
 use super::{draft::Draft, trail::Base, work::Work};
 use crate::{
     engine::{Entry, Key},
+    gather::gather,
     time::{Clock, Instant},
 };
 use std::{
@@ -15,10 +16,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::{Notify, Semaphore, oneshot},
-    task::yield_now,
-};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 /// The most closures that share one write: beyond this a write takes longer, and there is no round trip left to save.
 const MOST: usize = 1024;
@@ -211,22 +209,12 @@ impl<T> Desk<T> {
         }
     }
 
-    /// Lets those come who are likely to: as many as shared the last write, who may want the next one. They are waited for as long as
-    /// they come, by letting run whoever is ready to, and not by time. Where nobody is likely to come nothing is waited for, since
-    /// that would cost more than a write.
+    /// Lets those come who are likely to: as many as shared the last write, who may want the next one.
     pub(super) async fn gather(&self) {
-        let (mut there, crowd) = self.line();
-        if crowd < 2 {
-            return;
-        }
-        let all = there + crowd;
-        loop {
-            yield_now().await;
-            let (now, _) = self.line();
-            if now <= there || now >= all {
-                return;
-            }
-            there = now;
+        let (there, crowd) = self.line();
+        // Where nobody is likely to come nothing is waited for, since that would cost more than a write.
+        if crowd >= 2 {
+            gather(crowd, || Some(self.line().0).filter(|now| *now < there + crowd)).await;
         }
     }
 

@@ -3,7 +3,7 @@
 //! It runs for as long as there is something to forget, and sleeps otherwise. It does not know what is remembered, nor what for:
 //! whoever comes back to a key reads it, and knows it again.
 
-use super::ids::Rings;
+use super::{ids::Rings, rounds::make_rounds};
 use crate::time::Clock;
 use std::{sync::Arc, time::Duration};
 use tokio::{runtime::Handle, task::AbortHandle};
@@ -20,17 +20,7 @@ impl Forgetful {
     /// `timeout`: so none misses what it has seen itself.
     pub(super) fn of(rings: &Arc<Rings>, clock: &Clock, timeout: Duration) -> Self {
         let (rings, clock, idle) = (Arc::clone(rings), clock.clone(), IDLE.max(4 * timeout));
-        let task = Handle::current().spawn(async move {
-            loop {
-                rings.begun.notified().await;
-                loop {
-                    clock.sleep(idle).await;
-                    if !rings.forget() {
-                        break;
-                    }
-                }
-            }
-        });
+        let task = Handle::current().spawn(async move { make_rounds(&clock, idle, &rings.begun, || rings.forget()).await });
         Self(task.abort_handle())
     }
 }

@@ -128,7 +128,7 @@ impl Link {
         Ok(())
     }
 
-    /// Asks, at once where there is a connection, and waits for the answer for one attempt.
+    /// Asks, at once where there is a connection, and waits for the answer for one attempt, or up to [`SOON`] longer.
     pub(super) fn request(
         &self,
         subject: impl Into<Subject>,

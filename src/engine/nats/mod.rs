@@ -56,6 +56,7 @@ mod read;
 mod reader;
 mod removal;
 mod requests;
+mod rounds;
 mod settle;
 mod space;
 mod store;

@@ -9,7 +9,8 @@
 //!
 //! This file does not know what is asked, how long an answer is worth waiting for, or whether there is a connection.
 
-use crate::{engine::locked, error::BoxError, time::Clock};
+use super::rounds::make_rounds;
+use crate::{engine::locked, error::BoxError, gather::gather, time::Clock};
 use async_nats::{Client, HeaderMap, Message, Subject, SubscribeError, message::OutboundMessage};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -25,7 +26,7 @@ use std::{
 use tokio::{
     runtime::{Handle, Id},
     sync::{Notify, oneshot},
-    task::{AbortHandle, yield_now},
+    task::AbortHandle,
 };
 
 /// How many wait where others are likely to ask within a moment. With fewer there is nothing to gain.
@@ -276,15 +277,7 @@ impl Office {
     async fn send(&self, mut client: Client) {
         loop {
             self.bell.notified().await;
-            let mut there = 0;
-            for _ in 0..LOOKS {
-                match self.gathering(there) {
-                    Some(now) => there = now,
-                    None => break,
-                }
-                // Until all who are ready to run have run.
-                yield_now().await;
-            }
+            gather(LOOKS, || self.gathering()).await;
             let letters = std::mem::take(&mut locked(&self.books).leaving);
             for letter in letters {
                 if poll_fn(|cx| client.poll_ready_unpin(cx)).await.is_err() {
@@ -296,11 +289,11 @@ impl Office {
         }
     }
 
-    /// Tells how many are to leave, for as long as more of a crowd come than `there` were.
-    fn gathering(&self, there: usize) -> Option<usize> {
+    /// Tells how many are to leave, where they are some of a crowd.
+    fn gathering(&self) -> Option<usize> {
         let books = locked(&self.books);
-        let now = books.leaving.len();
-        (now > there && books.waiting.len() >= now + CROWD).then_some(now)
+        let there = books.leaving.len();
+        (there > 0 && books.waiting.len() >= there + CROWD).then_some(there)
     }
 
     /// Gives a request to the client, which has room for it.
@@ -327,17 +320,15 @@ impl Office {
 
     /// Tells those who wait long, each once, for as long as there is an office.
     async fn look_after(&self, clock: Clock) {
-        loop {
-            self.watch.notified().await;
-            loop {
-                clock.sleep(SOON).await;
-                let late = locked(&self.books).look();
-                let Some(late) = late else { break };
-                for (caller, anew) in late {
-                    drop(caller.send(Word::Later(anew)));
-                }
+        make_rounds(&clock, SOON, &self.watch, || {
+            let late = locked(&self.books).look();
+            let is_anybody_there = late.is_some();
+            for (caller, anew) in late.into_iter().flatten() {
+                drop(caller.send(Word::Later(anew)));
             }
-        }
+            is_anybody_there
+        })
+        .await;
     }
 }
 
