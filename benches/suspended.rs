@@ -139,7 +139,7 @@ fn show(what: &str, mut took: Vec<Duration>) {
 async fn main() {
     let number = std::env::args().skip(1).find_map(|a| a.parse().ok());
     let count: usize = number.unwrap_or(10_000).max(RESUMED);
-    let url = std::env::var("ANABRANCH_URL").unwrap_or_else(|_| "memory:".into());
+    let url = std::env::var("ANABRANCH_URL").ok().filter(|url| !url.is_empty()).unwrap_or("memory:".into());
     let space = Engine::open(&url).await.unwrap().space(format!("bench-{:x}", nonce())).await.unwrap();
     println!("{} | {count} runs that wait", space.store().capabilities().engine);
     let (resumed, mut heard) = mpsc::unbounded_channel();

@@ -116,7 +116,7 @@ fn excess(quota: Quota, calls: &[Call]) -> Option<String> {
 
 async fn tour() -> Result<ExitCode> {
     let quota = quota()?;
-    let url = env::var("ANABRANCH_URL").unwrap_or_else(|_| "memory:".into());
+    let url = env::var("ANABRANCH_URL").ok().filter(|url| !url.is_empty()).unwrap_or("memory:".into());
     let space = &space(&url).await?;
     let engine = space.store().capabilities();
     let calls = if engine.exclusive {

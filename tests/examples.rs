@@ -76,6 +76,12 @@ async fn metrics_are_counted_once_and_watched() {
     run("metrics_collection", None).await.succeeded().tells_of_metrics(40);
 }
 
+/// It was taken for a URL, by this one and by no other example.
+#[tokio::test]
+async fn a_url_that_is_empty_is_none() {
+    run("rate_limited_calls", Some("")).await.succeeded().after("on embedded memory");
+}
+
 #[tokio::test]
 async fn callers_keep_one_quota() {
     run("rate_limited_calls", None).await.succeeded().tells_of_a_kept_quota(false);

@@ -224,7 +224,7 @@ async fn main() {
     let number = |at: usize, default| arguments.get(at).map_or(default, |a| a.parse().unwrap());
     let round = Round { messages: number(0, 5000), at_once: number(1, 256) };
     let only = arguments.get(2).map(String::as_str);
-    let url = std::env::var("ANABRANCH_URL").unwrap_or_else(|_| "memory:".into());
+    let url = std::env::var("ANABRANCH_URL").ok().filter(|url| !url.is_empty()).unwrap_or("memory:".into());
     let space = Engine::open(&url).await.unwrap().space(format!("bench-{:x}", nonce())).await.unwrap();
     println!("{} | {} runs a round, {} at the same time", space.store().capabilities().engine, round.messages, round.at_once);
     let (mut ours, mut floors, mut bare) = (Vec::new(), Vec::new(), Vec::new());
