@@ -43,7 +43,7 @@ const ABSENT: &[(&str, &str, &[&str])] = &[
     (
         "core",
         "decides and does not wait or perform: return an effect, and let the shell perform it",
-        &["async", "await", "tokio", "tokio_util", "async_trait", "futures_util", "backon", "tracing"],
+        &["async", "await", "tokio", "tokio_util", "async_trait", "futures_util", "tracing"],
     ),
     ("topology", "describes and does not run: put it into `runtime`", &["tokio", "tokio_util"]),
 ];
