@@ -35,6 +35,12 @@ async fn behind_wires(url: &str) -> (Vec<Wire>, Vec<Space>) {
     (wires, spaces)
 }
 
+/// Tells whether the wires have done harm of every kind, and each some of it.
+fn is_harmed(wires: &[Wire]) -> bool {
+    let harm = || wires.iter().map(Wire::harm);
+    harm().all(|harm| harm.cut >= 8) && harm().any(|harm| harm.lost > 0) && harm().any(|harm| harm.delayed > 0)
+}
+
 /// Does something while all wires misbehave, and has it that they did.
 async fn in_bad_weather<T>(seed: u64, wires: &[Wire], what: impl Future<Output = T>) -> T {
     let weather = wires.iter().zip(seed..).map(|(wire, seed)| Box::pin(wire.misbehave(seed)));
@@ -42,12 +48,9 @@ async fn in_bad_weather<T>(seed: u64, wires: &[Wire], what: impl Future<Output =
         done = Clock::system().timeout(PATIENCE, what) => done,
         _ = select_all(weather) => unreachable!("a wire misbehaves for ever"),
     };
-    // What was lost last is told, so that whatever ends now hears an answer.
-    wires.iter().for_each(Wire::cut);
-    let harm = || wires.iter().map(Wire::harm);
-    assert!(harm().all(|harm| harm.cut > 0), "seed {seed}: {:?}", harm().collect::<Vec<_>>());
-    assert!(harm().any(|harm| harm.lost > 0) && harm().any(|harm| harm.delayed > 0), "seed {seed}: nothing was harmed");
-    done.unwrap_or_else(|| panic!("seed {seed}: it does not end"))
+    let done = done.unwrap_or_else(|| panic!("seed {seed}: it does not end"));
+    assert!(is_harmed(wires), "seed {seed}: {:?}", wires.iter().map(Wire::harm).collect::<Vec<_>>());
+    done
 }
 
 fn seed() -> u64 {
@@ -83,8 +86,8 @@ async fn the_histories_of_a_counter_on_a_bad_network_are_those_of_one_counter() 
     let seed = seed();
     let (wires, spaces) = behind_wires(&NatsServer::shared().await.url()).await;
     let rounds = async {
-        let (mut known, mut unknown) = (0, 0);
-        for round in 0..40 {
+        let (mut round, mut known, mut unknown) = (0, 0, 0);
+        while round < 40 || !is_harmed(&wires) {
             let history = counted_spec::history();
             let clients = spaces.iter().enumerate().map(|(number, space)| {
                 let counter = Counter::new(space, &format!("n-{round}")).unwrap();
@@ -107,11 +110,12 @@ async fn the_histories_of_a_counter_on_a_bad_network_are_those_of_one_counter() 
                 (known, unknown) = (known + done, unknown + without);
             }
             history.judge().unwrap_or_else(|violation| panic!("seed {seed}, round {round}: {violation}"));
+            round += 1;
         }
         (known, unknown)
     };
     let (known, unknown) = in_bad_weather(seed, &wires, rounds).await;
-    assert!(known > 400, "seed {seed}: {known} of 480 are known, and {unknown} are not");
+    assert!(known > 20 * unknown, "seed {seed}: {known} outcomes are known, and {unknown} are not, so this says little");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +125,7 @@ async fn a_bad_network_admits_no_more_than_the_quota() {
     let quota = Quota::per_second(100).unwrap().burst(20).unwrap();
     let passed = Mutex::new(Vec::new());
     // As long as it takes for many faults of every kind.
-    let goes_on = || passed.lock().unwrap().len() < 300 || wires.iter().any(|wire| wire.harm().cut < 8);
+    let goes_on = || passed.lock().unwrap().len() < 300 || !is_harmed(&wires);
     let callers = spaces.iter().zip(0..).flat_map(|(space, process)| {
         let limiter = RateLimiter::new(space, "smtp", quota).unwrap().deadline(Duration::from_secs(10));
         // Of one process each takes what it needs, and of the others each so many at once.
