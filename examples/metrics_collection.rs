@@ -10,7 +10,7 @@
 //! numbers, or shows them. Each search, 40 unless the argument says another number, is counted in one commit: in its user's, its
 //! client's and its own metric, each with numbers by board, and in the metric of each of its boards. Every third comes twice, as from
 //! a queue whose acknowledgement was lost, and counts once. A watcher prints the boards while they change. The example fails if any
-//! total is not what was sent.
+//! total is not what was sent. A server has to be nats-server 2.12 or newer, since one that is older stores no batch as one.
 
 #![expect(clippy::print_stdout, reason = "it talks to whoever started it")]
 
