@@ -125,19 +125,28 @@ async fn what_another_client_wrote_on_jetstream_is_left_as_it_is() {
     }
 }
 
-/// Three operations of one client; one whose outcome is not known stays open, and ends it.
-async fn client(seed: u64, number: usize, counter: Counter, history: History, begun: watch::Sender<usize>) {
+/// So many operations of one client, each told when it begins; one whose outcome is not known stays open, and ends it. Returns how many
+/// are known to have happened.
+pub(crate) async fn client(
+    seed: u64,
+    number: usize,
+    operations: usize,
+    counter: Counter,
+    history: History,
+    begins: impl Fn(),
+) -> usize {
     let mut dice = Dice::new(seed * 100 + number as u64);
-    for _ in 0..3 {
+    for done in 0..operations {
         let act = draw(&mut dice);
         let call = history.begins(number, act.clone());
-        begun.send_modify(|n| *n += 1);
+        begins();
         match perform(&counter, &act).await {
             Ok(value) => history.ends(call, value),
-            Err(CoordinationError::Cell { source: CellError::Unknown(_), .. }) => return,
+            Err(CoordinationError::Cell { source: CellError::Unknown(_), .. }) => return done,
             Err(error) => panic!("seed {seed}: {error:?}"),
         }
     }
+    operations
 }
 
 /// The server is killed in the middle of every history, and started again. Each is short and on a key of its own.
@@ -151,7 +160,8 @@ async fn histories_of_a_counter_on_a_server_that_is_killed_are_those_of_one_coun
         let (seed, history, begun) = (seed.wrapping_add(round), history(), watch::Sender::new(0));
         let clients = (0..4).map(|number| {
             let counter = Counter::new(&processes[number % 2], &format!("n-{round}")).unwrap();
-            client(seed, number, counter, history.clone(), begun.clone())
+            let begun = begun.clone();
+            client(seed, number, 3, counter, history.clone(), move || begun.send_modify(|n| *n += 1))
         });
         // After so many of the twelve operations have begun, and while some of them are under way.
         let (moment, mut begun) = (1 + usize::try_from(dice.roll(8)).unwrap(), begun.subscribe());

@@ -1,14 +1,14 @@
 //! Histories of the coordination objects between processes whose network loses, delays and cuts what they say.
 
 use crate::{
-    counted_spec::{self, draw, perform},
+    counted::client,
+    counted_spec::history,
     judge::judge,
     recorded::{Units, use_lock, use_units},
     recorder::Recorder,
 };
 use anabranch::{
-    cell::CellError,
-    coordination::{CoordinationError, Counter, Lock, RateLimiter, Semaphore},
+    coordination::{Counter, Lock, RateLimiter, Semaphore},
     core::coordination::Quota,
     engine::{Engine, Space},
     testing::{Dice, check, server::NatsServer, wire::Wire},
@@ -18,6 +18,8 @@ use futures_util::future::{join_all, select_all};
 use std::{num::NonZeroU32, sync::Mutex, time::Duration};
 
 const PROCESSES: usize = 3;
+/// How many one client does to a counter.
+const OPERATIONS: usize = 4;
 const LEASE: Duration = Duration::from_secs(2);
 /// Turns a hang into a failure, and decides nothing else.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -88,26 +90,14 @@ async fn the_histories_of_a_counter_on_a_bad_network_are_those_of_one_counter() 
     let rounds = async {
         let (mut round, mut known, mut unknown) = (0, 0, 0);
         while round < 40 || !is_harmed(&wires) {
-            let history = counted_spec::history();
+            let history = history();
             let clients = spaces.iter().enumerate().map(|(number, space)| {
                 let counter = Counter::new(space, &format!("n-{round}")).unwrap();
-                let (history, mut dice) = (&history, Dice::new(seed.wrapping_add(round * 10 + number as u64)));
-                async move {
-                    for done in 0..4 {
-                        let act = draw(&mut dice);
-                        let call = history.begins(number, act.clone());
-                        match perform(&counter, &act).await {
-                            Ok(value) => history.ends(call, value),
-                            // A client that does not know does nothing more.
-                            Err(CoordinationError::Cell { source: CellError::Unknown(_), .. }) => return (done, 1),
-                            Err(error) => panic!("seed {seed}: {error:?}"),
-                        }
-                    }
-                    (4, 0)
-                }
+                client(seed.wrapping_add(round), number, OPERATIONS, counter, history.clone(), || {})
             });
-            for (done, without) in join_all(clients).await {
-                (known, unknown) = (known + done, unknown + without);
+            for done in join_all(clients).await {
+                known += done;
+                unknown += usize::from(done < OPERATIONS);
             }
             history.judge().unwrap_or_else(|violation| panic!("seed {seed}, round {round}: {violation}"));
             round += 1;
